@@ -1,0 +1,141 @@
+"""Directories that are written whole or not at all, and are known by a digest.
+
+A step of the pipeline hands its successor a reference, `PATH@sha256:DIGEST`. DIGEST is that of the
+directory's manifest, a JSON file that holds the SHA-256 of the directory's other files under `files`, so
+a reference is cheap to check and a change anywhere in the directory can be found.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m3fm.errors import InputError
+
+KINDS = ("cohort", "dataset", "validation", "checkpoint", "evaluation", "bundle")
+MANIFESTS = tuple(f"{kind}.json" for kind in KINDS)
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def source_digest() -> str:
+    """SHA-256 over the source of this package: a cached result of other code is not this code's result."""
+    root = Path(__file__).parent
+    lines = [f"{path.relative_to(root)} {file_digest(path)}" for path in sorted(root.rglob("*.py"))]
+    return text_digest("\n".join(lines))
+
+
+def to_json(value: Any) -> str:
+    """The one JSON form of a value: sorted keys, two spaces, a newline at the end; NaN is an error."""
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half of one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(to_json(value))
+    partial.replace(path)
+
+
+@contextlib.contextmanager
+def written_whole(out: Path, *, resume: bool = False) -> Iterator[Path]:
+    """Give a hidden directory beside `out` to write into, and rename it to `out` at the end.
+
+    With `resume`, what an interrupted run left there is kept for the caller to go on from; without, it is
+    removed first. A failure leaves `out` as it was.
+    """
+    partial = out.with_name(f".{out.name}.partial")
+    if not resume:
+        shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True, exist_ok=True)
+    yield partial
+    if out.exists():
+        shutil.rmtree(out)
+    partial.rename(out)
+
+
+def seal(directory: Path, manifest: str, content: dict[str, Any]) -> None:
+    """Write a directory's manifest: `content`, and under `files` the SHA-256 of every file that is there.
+
+    Volumes are left out: their digests stand in `series.parquet`, which is listed.
+    """
+    files = {
+        path.relative_to(directory).as_posix(): file_digest(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != manifest and path.relative_to(directory).parts[0] != "volumes"
+    }
+    write_json(directory / manifest, {**content, "files": files})
+
+
+def manifest_path(directory: Path) -> Path:
+    """Where the manifest of an artifact directory is."""
+    for name in MANIFESTS:
+        if (directory / name).is_file():
+            return directory / name
+    raise InputError(f"{directory} is no finished output of m3fm: none of {', '.join(MANIFESTS)} is in it")
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of an artifact directory, whichever kind it is."""
+    manifest: dict[str, Any] = json.loads(manifest_path(directory).read_text())
+    return manifest
+
+
+def check_files(directory: Path) -> None:
+    """Refuse a directory in which a file is missing or differs from what its manifest says."""
+    for name, digest in read_manifest(directory)["files"].items():
+        path = directory / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing: damaged, make {directory} again")
+        if file_digest(path) != digest:
+            raise InputError(
+                f"{path} was changed after it was written: {directory} is damaged, make it again"
+            )
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A directory and the digest of its manifest: how a step names its output to the next."""
+
+    path: Path
+    digest: str
+
+    def __str__(self) -> str:
+        """`PATH@sha256:DIGEST`."""
+        return f"{self.path}@sha256:{self.digest}"
+
+    @classmethod
+    def to(cls, path: Path) -> "Reference":
+        """The reference to a finished directory."""
+        return cls(path, file_digest(manifest_path(path)))
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Read `PATH@sha256:DIGEST`."""
+        found = re.fullmatch(r"(.+)@sha256:([0-9a-f]{64})", text)
+        if found is None:
+            raise InputError(f"{text!r} is no reference: expected PATH@sha256:DIGEST")
+        return cls(Path(found[1]), found[2])
+
+    def resolve(self) -> Path:
+        """The directory, once its manifest and every file in it are found to be what the reference says."""
+        found = file_digest(manifest_path(self.path))
+        if found != self.digest:
+            raise InputError(f"{self.path} has digest {found[:12]}, not {self.digest[:12]}: it was made anew")
+        check_files(self.path)
+        return self.path

@@ -1,0 +1,169 @@
+"""The tasks: one table, without torch, from which heads, losses, samples, reports and the CLI derive.
+
+The 17 tasks and their answers are those of the paper's Fig. 3a; the two retrieval tasks are its questions
+17 and 18 (Fig. 1e). Questions marked "paper" in `m3fm/questions.py` are the authors' wording.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+YEARS = 6
+"""Risks are given for 1 to 6 years."""
+
+Loss = Literal["softmax", "hazard", "digits"]
+Region = Literal["one_lung", "heart", "both_lungs"]
+LUNGS = ("left", "right")
+BOXES = ("left_lung", "right_lung", "both_lungs", "heart")
+"""The regions that curation finds in every series that it keeps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One question to the model, and the shape of its answer."""
+
+    name: str
+    title: str
+    answers: tuple[str, ...]
+    """What the outputs mean, in order; for a hazard, the years."""
+    head: str
+    """Predictor that answers it; tasks of one answer shape share a predictor's hidden layer."""
+    loss: Loss = "softmax"
+    scale: str | None = None
+    """Image scale of CTViT, or None where the task reads text only."""
+    region: Region | None = None
+    source: str
+    """Where its labels come from."""
+    kind: Literal["screening", "retrieval", "transfer"] = "screening"
+
+    @property
+    def outputs(self) -> int:
+        """Numbers the head gives for it: a hazard has one base hazard beside those of the years."""
+        return {"softmax": len(self.answers), "hazard": YEARS + 1, "digits": 30}[self.loss]
+
+    @property
+    def binary(self) -> bool:
+        """Answered by no or yes."""
+        return self.answers == NO_YES
+
+
+NO_YES = ("no", "yes")
+YEAR_ANSWERS = tuple(f"{year} year{'s' if year > 1 else ''}" for year in range(1, YEARS + 1))
+REPORT = "radiology report"
+
+
+def _nodule(name: str, title: str, head: str, answers: tuple[str, ...]) -> Task:
+    return Task(
+        name=name, title=title, answers=answers, head=head, scale="nodule", region="one_lung", source=REPORT
+    )
+
+
+def _chest(name: str, title: str, source: str = REPORT) -> Task:
+    return Task(
+        name=name,
+        title=title,
+        answers=NO_YES,
+        head="binary",
+        scale="both_lungs",
+        region="both_lungs",
+        source=source,
+    )
+
+
+_TABLE = (
+    _nodule("nodule_presence", "Nodule presence", "binary", NO_YES),
+    _nodule("nodule_location", "Nodule location", "choice_5", ("RUL", "RML", "RLL", "LUL", "LLL")),
+    _nodule("nodule_attenuation", "Nodule attenuation", "choice_3", ("solid", "ground glass", "other")),
+    _nodule(
+        "nodule_margin",
+        "Nodule margin",
+        "choice_4",
+        ("spiculated", "smooth", "poorly defined", "undetermined"),
+    ),
+    _nodule(
+        "nodule_size",
+        "Nodule size",
+        "choice_6",
+        ("<=4 mm", "4-6 mm", "6-8 mm", "8-15 mm", "15-30 mm", ">30 mm"),
+    ),
+    Task(
+        name="cvd_diagnosis",
+        title="Cardiovascular abnormality",
+        answers=NO_YES,
+        head="binary",
+        scale="heart",
+        region="heart",
+        source=REPORT,
+    ),
+    Task(
+        name="cvd_mortality",
+        title="Cardiovascular mortality",
+        answers=YEAR_ANSWERS,
+        head="risk",
+        loss="hazard",
+        scale="heart",
+        region="heart",
+        source="disease history, death record",
+    ),
+    Task(
+        name="lung_cancer_risk",
+        title="Lung cancer risk",
+        answers=YEAR_ANSWERS,
+        head="risk",
+        loss="hazard",
+        scale="lung_cancer",
+        region="one_lung",
+        source="pathology, follow-up",
+    ),
+    _chest("atelectasis", "Atelectasis"),
+    _chest("pleural_thickening_effusion", "Pleural thickening or effusion"),
+    _chest("adenopathy_mass", "Hilar or mediastinal adenopathy or mass"),
+    _chest("chest_wall_abnormality", "Chest wall abnormality"),
+    _chest("consolidation", "Consolidation"),
+    _chest("emphysema", "Emphysema"),
+    _chest("reticular_fibrosis_scar", "Reticular opacities, fibrosis or scar"),
+    _chest("covid19", "COVID-19", source="RT-PCR or antigen test"),
+    Task(
+        name="lung_rads",
+        title="Lung-RADS from the nodule report",
+        answers=("1", "2", "3", "4"),
+        head="choice_4",
+        source="the report's category",
+    ),
+    Task(
+        name="clinical_yes_no",
+        title="Retrieval: yes or no",
+        answers=NO_YES,
+        head="binary",
+        source="simulated clinical text",
+        kind="retrieval",
+    ),
+    Task(
+        name="clinical_number",
+        title="Retrieval: number",
+        answers=("hundreds", "tens", "ones"),
+        head="digits",
+        loss="digits",
+        source="simulated clinical text",
+        kind="retrieval",
+    ),
+)
+
+TASKS: dict[str, Task] = {task.name: task for task in _TABLE}
+"""Every task by name, in the order of the paper's Fig. 3a."""
+
+SCREENING = tuple(task.name for task in _TABLE if task.kind == "screening")
+"""The 17 tasks of the paper."""
+
+
+def head_slices() -> dict[str, dict[str, slice]]:
+    """For each predictor, which of its outputs belong to which task.
+
+    Tasks that share a predictor have outputs of their own: with one shared pair of outputs the findings
+    are not learned (they would need one direction for all "yes").
+    """
+    heads: dict[str, dict[str, slice]] = {}
+    for task in _TABLE:
+        taken = heads.setdefault(task.head, {})
+        start = max((part.stop for part in taken.values()), default=0)
+        taken[task.name] = slice(start, start + task.outputs)
+    return heads
