@@ -131,6 +131,8 @@ class PretrainConfig(Config):
 
     optimizer: OptimizerConfig
     batch: int = 192
+    micro_batch: int = 1
+    """Samples that one worker computes at once; each micro-batch has a scale of its own."""
     mask_ratio: float = 0.85
     decoder_depth: int = 2
     decoder_width: int = 512
@@ -151,6 +153,8 @@ class TrainConfig(Config):
     """Samples of each of the 17 tasks in one optimiser step."""
     retrieval_batch: int = 768
     """Samples of the clinical information retrieval tasks together."""
+    micro_batch: int = 12
+    """Samples of one task that one worker computes at once."""
     element_dropout: float = 0.2
     """Share of clinical elements left out of the text, at random."""
     hu_shift: float = 50.0
@@ -165,6 +169,8 @@ class LaunchConfig(Config):
 
     workers: int = 2
     gpus_per_worker: float = 0.0
+    loaders: int = 0
+    """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
@@ -214,7 +220,7 @@ def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int,
         model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
         pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
         train=TrainConfig(optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95)),
-        launch=LaunchConfig(workers=192, gpus_per_worker=1.0, precision="float16"),
+        launch=LaunchConfig(workers=192, gpus_per_worker=1.0, loaders=4, precision="float16"),
     )
 
 
@@ -232,13 +238,15 @@ def _tiny_run() -> RunConfig:
         pretrain=PretrainConfig(
             optimizer=OptimizerConfig(steps=150, warmup=15, lr=1e-3, checkpoint_every=25),
             batch=32,
+            micro_batch=8,
             decoder_width=64,
             decoder_heads=4,
-            scale_range=((0.8, 1.25), (0.8, 1.25), (0.8, 1.25)),
+            scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
         ),
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=200, warmup=20, lr=1e-3, checkpoint_every=25),
             batch=8,
+            micro_batch=8,
             retrieval_batch=32,
         ),
     )

@@ -1,0 +1,99 @@
+"""CTViT: multi-scale CT tokenizer and image encoder (paper, Methods: CTViT; Fig. 8a and 8c)."""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m3fm.config import ModelConfig, Scale
+from m3fm.model.transformer import Block, init_weights, learned
+
+
+def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
+    """Sine-cosine features [B, width] of the patch's physical size in mm (slice, row, column).
+
+    The width is split in three: `width // 6 * 2` for rows, as much for columns, the rest for slices; in each
+    part the frequencies are 10000^(-i / (n / 2)), sines first, then cosines.
+    """
+    in_plane = width // 6 * 2
+    parts = []
+    for axis, part in ((0, width - 2 * in_plane), (1, in_plane), (2, in_plane)):
+        steps = torch.arange(part // 2, device=size_mm_B3.device, dtype=torch.float32)
+        angle = size_mm_B3[:, axis, None].float() * torch.pow(10000.0, -steps / (part / 2))
+        parts.append(torch.cat([angle.sin(), angle.cos()], dim=1))
+    return torch.cat(parts, dim=1)
+
+
+class Tokenizer(nn.Module):
+    """The tokenizer of one scale: a linear map of patches, and positions in the slice and along slices."""
+
+    def __init__(self, scale: Scale, width: int) -> None:
+        super().__init__()
+        self.scale = scale
+        depth, height, length = scale.grid
+        self.proj = nn.Conv3d(1, width, kernel_size=scale.patch, stride=scale.patch)
+        self.class_token = learned(1, 1, width)
+        self.position_class = learned(1, 1, width)
+        self.position_in_plane = learned(1, height * length, width)
+        self.position_slice = learned(1, depth, width)
+        nn.init.xavier_uniform_(self.proj.weight.data.view(width, -1))
+        nn.init.constant_(self.proj.bias, 0.0)  # type: ignore[arg-type]
+
+    def positions(self) -> Tensor:
+        """Position embeddings [1, N, C] of the patches, slice by slice."""
+        return (self.position_slice[:, :, None] + self.position_in_plane[:, None]).flatten(1, 2)
+
+    def patches(self, images: Tensor) -> Tensor:
+        """Volumes [B, 1, D, H, W] to patch tokens [B, N, C] with their positions, without class token."""
+        return self.proj(images).flatten(2).transpose(1, 2) + self.positions()
+
+    def size(self, voxel_size_B3: Tensor) -> Tensor:
+        """Features [B, 1, C] of the physical size of this scale's patches."""
+        patch = torch.tensor(self.scale.patch, device=voxel_size_B3.device, dtype=torch.float32)
+        return size_features(voxel_size_B3 * patch, self.class_token.shape[-1])[:, None]
+
+    def with_class(self, tokens: Tensor, voxel_size_B3: Tensor) -> Tensor:
+        """Put the class token first, and add the physical size to every token."""
+        first = (self.class_token + self.position_class).expand(tokens.shape[0], -1, -1)
+        return torch.cat([first, tokens], dim=1) + self.size(voxel_size_B3).to(tokens.dtype)
+
+    def forward(self, images: Tensor, voxel_size_B3: Tensor) -> Tensor:
+        """Volumes in [-1, 1] and voxel sizes in mm to tokens [B, 1 + N, C]."""
+        return self.with_class(self.patches(images), voxel_size_B3)
+
+
+class CTViT(nn.Module):
+    """Tokenizers of all scales and one image encoder; only the tokenizer of the scale in use runs."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.tokenizers = nn.ModuleDict(
+            {name: Tokenizer(s, config.width) for name, s in config.scales.items()}
+        )
+        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        init_weights(self.blocks)
+
+    def tokenizer(self, scale: str) -> Tokenizer:
+        """The tokenizer of a scale."""
+        return cast(Tokenizer, self.tokenizers[scale])
+
+    def encode(self, tokens: Tensor, keep_BN: Tensor | None = None) -> Tensor:
+        """The image encoder on tokens that a tokenizer made."""
+        for block in self.blocks:
+            tokens = block(tokens, keep_BN)
+        return self.norm(tokens)
+
+    def token_mask(self, scale: str, lung_mask_BDHW: Tensor) -> Tensor:
+        """Which tokens [B, 1 + N] hold a voxel of the mask; the class token always stays."""
+        patch = self.tokenizer(scale).scale.patch
+        keep = F.max_pool3d(lung_mask_BDHW[:, None].float(), patch, stride=patch).flatten(1) > 0
+        return torch.cat([torch.ones_like(keep[:, :1]), keep], dim=1)
+
+    def forward(
+        self, scale: str, images: Tensor, voxel_size_B3: Tensor, lung_mask_BDHW: Tensor | None = None
+    ) -> Tensor:
+        """Volumes [B, 1, D, H, W] of one scale to features [B, 1 + N, C]."""
+        keep = None if lung_mask_BDHW is None else self.token_mask(scale, lung_mask_BDHW)
+        return self.encode(self.tokenizer(scale)(images, voxel_size_B3), keep)

@@ -1,0 +1,81 @@
+"""Masked autoencoding of CT volumes, to pretrain CTViT (paper, Self-supervised pretraining; Fig. 8b)."""
+
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from m3fm.config import PretrainConfig
+from m3fm.model.ctvit import CTViT
+from m3fm.model.transformer import Block, init_weights, learned
+
+
+def patchify(images: Tensor, patch: tuple[int, int, int]) -> Tensor:
+    """Volumes [B, 1, D, H, W] to cubes [B, N, voxels], slice by slice."""
+    B, _, D, H, W = images.shape
+    d, h, w = patch
+    cubes = images.view(B, D // d, d, H // h, h, W // w, w).permute(0, 1, 3, 5, 2, 4, 6)
+    return cubes.reshape(B, -1, d * h * w)
+
+
+class MAE(nn.Module):
+    """CTViT, a shallow decoder, and one linear de-tokenizer per scale.
+
+    The encoder sees the visible cubes alone. The loss reads a few slices of cubes, and the decoder computes
+    only the tokens of those slices: it would dominate the cost otherwise.
+    """
+
+    def __init__(self, ctvit: CTViT, config: PretrainConfig, width: int) -> None:
+        super().__init__()
+        self.ctvit = ctvit
+        self.config = config
+        self.to_decoder = nn.Linear(width, config.decoder_width)
+        self.mask_token = learned(1, 1, config.decoder_width)
+        self.blocks = nn.ModuleList(
+            Block(config.decoder_width, config.decoder_heads) for _ in range(config.decoder_depth)
+        )
+        self.norm = nn.LayerNorm(config.decoder_width, eps=1e-6)
+        self.positions = nn.ParameterDict()
+        self.detokenizers = nn.ModuleDict()
+        for name in ctvit.tokenizers:
+            scale = ctvit.tokenizer(name).scale
+            self.positions[name] = learned(prod(scale.grid), config.decoder_width)
+            self.detokenizers[name] = nn.Linear(config.decoder_width, prod(scale.patch))
+        init_weights(nn.ModuleList([self.to_decoder, self.blocks, self.detokenizers]))
+
+    def forward(
+        self, scale: str, images: Tensor, voxel_size_B3: Tensor, noise_BN: Tensor, slices: Tensor
+    ) -> Tensor:
+        """Mean squared error of the masked cubes in `slices`, each normalised by its own mean and variance.
+
+        `noise_BN` orders the cubes at random: the lowest stay visible. `slices` are the slices of cubes, of
+        which the loss is taken. Randomness comes in as tensors, so the step is a pure function.
+        """
+        tokenizer = self.ctvit.tokenizer(scale)
+        _, height, length = tokenizer.scale.grid
+        tokens = tokenizer.patches(images)
+        B, N, C = tokens.shape
+        keep = round(N * (1 - self.config.mask_ratio))
+        order = noise_BN.argsort(dim=1)
+        visible = order[:, :keep]  # [B, keep]
+
+        seen = tokens.gather(1, visible[:, :, None].expand(-1, -1, C))
+        features = self.to_decoder(self.ctvit.encode(tokenizer.with_class(seen, voxel_size_B3)))
+
+        per_slice = height * length
+        wanted = (
+            slices[:, None] * per_slice + torch.arange(per_slice, device=slices.device)
+        ).flatten()  # [M]
+        position = self.positions[scale]
+        queries = (self.mask_token + position[wanted]).expand(B, -1, -1)
+        context = torch.cat([features[:, :1], features[:, 1:] + position[visible]], dim=1)
+        decoded = torch.cat([queries, context], dim=1)
+        for block in self.blocks:
+            decoded = block(decoded)
+        predicted = self.detokenizers[scale](self.norm(decoded[:, : wanted.numel()]))
+
+        target = patchify(images, tokenizer.scale.patch)[:, wanted]
+        mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
+        error = ((predicted.float() - (target - mean) / (variance + 1e-6).sqrt()) ** 2).mean(-1)  # [B, M]
+        masked = torch.ones(B, N, device=images.device).scatter(1, visible, 0.0)[:, wanted]
+        return (error * masked).sum() / masked.sum().clamp(min=1.0)

@@ -1,0 +1,68 @@
+"""Predictors: two-layer MLPs from the task embedding to answers (paper, Methods: Predictors)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m3fm.tasks import YEARS, Task
+
+
+class Predictor(nn.Module):
+    """Linear, GELU, LayerNorm, linear: one head, perhaps for several tasks of one answer shape."""
+
+    def __init__(self, width: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(width, hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-12)
+        self.out = nn.Linear(hidden, outputs)
+
+    def forward(self, x_BC: Tensor) -> Tensor:
+        """Task embeddings [B, C] to logits [B, outputs]."""
+        return self.out(self.norm(F.gelu(self.dense(x_BC))))
+
+
+def cumulative_logits(logits_B7: Tensor) -> Tensor:
+    """Hazards to the logits [B, 6] of the risk within 1 to 6 years.
+
+    The first six outputs are yearly hazards, the last one is the base. A hazard adds, so the risk never
+    falls from one year to the next.
+    """
+    hazards, base = logits_B7[:, :YEARS], logits_B7[:, YEARS:]
+    return base + F.softplus(hazards).cumsum(dim=1)
+
+
+def probabilities(task: Task, logits: Tensor) -> Tensor:
+    """A task's logits [B, outputs] to probabilities: [B, answers], or [B, 30] for three digits of ten."""
+    match task.loss:
+        case "softmax":
+            return logits.softmax(dim=1)
+        case "hazard":
+            return cumulative_logits(logits).sigmoid()
+        case "digits":
+            return logits.view(-1, 3, 10).softmax(dim=2).flatten(1)
+
+
+def task_loss(task: Task, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+    """Mean loss of a batch: softmax cross-entropy, or sigmoid cross-entropy over the years that are known.
+
+    `label` and `mask` are [B, 1] for a choice, [B, 6] for years, [B, 3] for digits.
+    """
+    logits = logits.float()
+    match task.loss:
+        case "softmax":
+            return F.cross_entropy(logits, label[:, 0].long())
+        case "hazard":
+            loss = F.binary_cross_entropy_with_logits(cumulative_logits(logits), label, reduction="none")
+            return (loss * mask).sum() / mask.sum().clamp(min=1.0)
+        case "digits":
+            return F.cross_entropy(logits.view(-1, 10), label.long().flatten())
+
+
+def refusal(tasks: int) -> int:
+    """Class of the Task ID predictor for a question that belongs to no task."""
+    return tasks
+
+
+def chosen_task(logits_BT: Tensor) -> Tensor:
+    """Most likely class [B] of the Task ID predictor."""
+    return torch.argmax(logits_BT, dim=1)

@@ -1,0 +1,106 @@
+"""Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import AutoModel, RobertaConfig, RobertaModel
+
+from m3fm.config import TextConfig
+from m3fm.errors import InputError
+
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""RoBERTa's special tokens, in its order: padding has id 1. The first token is the paper's <TASK>."""
+PAD = 1
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE tokenizer like RoBERTa's, learnt from the texts; digits stay single."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return with_markers(tokenizer)
+
+
+def with_markers(tokenizer: Tokenizer) -> Tokenizer:
+    """Make the tokenizer put <s> before and </s> after a text, as RoBERTa does."""
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+def load_tokenizer(directory: Path) -> Tokenizer:
+    """A tokenizer directory: `tokenizer.json`, or RoBERTa's `vocab.json` and `merges.txt`."""
+    if (directory / "tokenizer.json").is_file():
+        return Tokenizer.from_file(str(directory / "tokenizer.json"))
+    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        files = str(directory / "vocab.json"), str(directory / "merges.txt")
+        tokenizer = Tokenizer(models.BPE.from_file(*files))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return with_markers(tokenizer)
+    raise InputError(f"{directory} holds no tokenizer.json, nor vocab.json and merges.txt: name a tokenizer")
+
+
+def encode(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` keeps its </s>.
+
+    An absent text (an empty string) has a mask of zeros.
+    """
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
+    ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, (row, text) in enumerate(zip(rows, texts)):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = int(bool(text))
+    return ids, mask
+
+
+class TextTransformer(nn.Module):
+    """A text encoder of `transformers`; RoBERTa unless a directory of other weights is named."""
+
+    def __init__(self, config: TextConfig) -> None:
+        super().__init__()
+        if config.pretrained is not None:
+            self.encoder = AutoModel.from_pretrained(
+                config.pretrained, local_files_only=True, add_pooling_layer=False
+            )
+        else:
+            self.encoder = RobertaModel(
+                RobertaConfig(
+                    vocab_size=config.vocabulary,
+                    hidden_size=config.width,
+                    num_hidden_layers=config.depth,
+                    num_attention_heads=config.heads,
+                    intermediate_size=4 * config.width,
+                    max_position_embeddings=max(config.max_tokens, config.max_question_tokens) + PAD + 1,
+                    type_vocab_size=1,
+                    layer_norm_eps=1e-5,
+                    pad_token_id=PAD,
+                    bos_token_id=0,
+                    eos_token_id=2,
+                ),
+                add_pooling_layer=False,
+            )
+
+    @property
+    def width(self) -> int:
+        """Width of the tokens it gives."""
+        return int(self.encoder.config.hidden_size)
+
+    def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """Token ids and mask [B, L] to features [B, L, width]."""
+        return self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state

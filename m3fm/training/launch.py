@@ -1,0 +1,114 @@
+"""Objectives on Ray Train workers, from a laptop's two to a cluster's."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from m3fm.artifacts import seal, to_json, written_whole
+from m3fm.cluster import local_ray
+from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.training.loop import Worker, train
+from m3fm.training.objective import Objective
+
+
+def _worker(steps: int) -> Worker:
+    """This process's place among Ray Train's workers."""
+    import ray.train
+    import ray.train.torch
+
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    checkpoint = ray.train.get_checkpoint()
+    restored = None
+    if checkpoint is not None:
+        restored = Path(checkpoint.to_directory())
+
+    def report(progress: dict[str, float], save: Callable[[Path], None] | None) -> None:
+        if save is None:
+            ray.train.report(progress)
+            return
+        left = (steps - progress["step"]) * progress["step_seconds"]
+        print(
+            f"step {progress['step']:.0f}/{steps}  loss {progress['loss']:.3f}  "
+            f"{progress['step_seconds']:.2f} s/step  {left:.0f} s left",
+            flush=True,
+        )
+        with tempfile.TemporaryDirectory() as directory:
+            save(Path(directory))
+            ray.train.report(progress, checkpoint=ray.train.Checkpoint.from_directory(directory))
+
+    return Worker(rank, context.get_world_size(), ray.train.torch.get_device(), restored, report)
+
+
+def fit(
+    build: Callable[[], Objective],
+    config: OptimizerConfig,
+    launch: LaunchConfig,
+    storage: Path,
+) -> Path:
+    """Train on Ray; gives the directory of the last checkpoint.
+
+    Checkpoints lie under `storage`; called again with the same one, training goes on from the last.
+    A worker that dies is replaced and the step is done again, up to three times.
+    """
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def loop() -> None:
+        train(build(), config, launch, _worker(config.steps))
+
+    resources = {"CPU": 1.0, **({"GPU": launch.gpus_per_worker} if launch.gpus_per_worker else {})}
+    trainer = TorchTrainer(
+        loop,
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=launch.workers,
+            use_gpu=launch.gpus_per_worker > 0,
+            resources_per_worker=resources,
+        ),
+        torch_config=TorchConfig(backend="nccl" if launch.gpus_per_worker else "gloo"),
+        run_config=ray.train.RunConfig(
+            name="checkpoints",
+            storage_path=str(storage.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=3),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    with local_ray(launch.workers):
+        result = trainer.fit()
+    if result.error is not None:
+        raise result.error
+    return Path(result.checkpoint.path)
+
+
+def fit_into(
+    out: Path,
+    inputs: dict[str, object],
+    build: Callable[[], Objective],
+    config: OptimizerConfig,
+    launch: LaunchConfig,
+    describe: Callable[[Path], None],
+) -> None:
+    """Train, and write a sealed checkpoint directory; an interrupted call goes on where it was.
+
+    `inputs` is what the result depends on: what is left from a run with other inputs is not gone on with.
+    `describe` writes what belongs beside the weights.
+    """
+    with written_whole(out, resume=True) as partial:
+        asked = partial / "inputs.json"
+        if not asked.is_file() or asked.read_text() != to_json(inputs):
+            shutil.rmtree(partial)
+            partial.mkdir()
+            asked.write_text(to_json(inputs))
+        last = fit(build, config, launch, partial)
+        shutil.copy(last / "model.safetensors", partial / "model.safetensors")
+        history = json.loads((last / "state.json").read_text())["history"]
+        (partial / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+        describe(partial)
+        shutil.rmtree(partial / "checkpoints")
+        seal(
+            partial, "checkpoint.json", {"inputs": inputs, "steps": config.steps, "torch": torch.__version__}
+        )

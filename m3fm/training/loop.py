@@ -1,0 +1,206 @@
+"""The training loop: there is one, for pretraining, multitask training and fine-tuning alike."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from m3fm.artifacts import text_digest
+from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.training.objective import Batch, Objective
+from m3fm.training.planner import Unit, assign
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Where a worker stands, and how it hands over a checkpoint (None: nothing to save, still report)."""
+
+    rank: int
+    size: int
+    device: torch.device
+    restored: Path | None
+    report: Callable[[dict[str, float], Callable[[Path], None] | None], None]
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """Linear warm-up, then half a cosine down to nothing; a function of the step alone."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
+    """Parameters by weight decay (none for biases, norms and embeddings) and by depth.
+
+    A block's learning rate is `layer_decay` times the next one's, from the heads down to the tokenizers.
+    """
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    blocks = [int(name.split(".blocks.")[1].split(".")[0]) for name, _ in named if "ctvit.blocks." in name]
+    depth = max(blocks, default=-1) + 1
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    for name, parameter in named:
+        level = depth
+        if "ctvit.tokenizers." in name:
+            level = -1
+        elif "ctvit.blocks." in name:
+            level = int(name.split(".blocks.")[1].split(".")[0])
+        scale = config.layer_decay ** (depth - level)
+        decay = config.weight_decay if parameter.ndim > 1 and "position" not in name else 0.0
+        group = groups.setdefault((scale, decay), {"params": [], "scale": scale, "weight_decay": decay})
+        group["params"].append(parameter)
+    return list(groups.values())
+
+
+class Share(Dataset[tuple[int, Unit, Batch]]):
+    """This worker's micro-batches from a step on, in order."""
+
+    def __init__(self, objective: Objective, first: int, last: int, worker: Worker) -> None:
+        self.objective = objective
+        self.items = [
+            (step, unit)
+            for step in range(first, last)
+            for unit in assign(objective.units(step), worker.size)[worker.rank]
+        ]
+
+    def __len__(self) -> int:
+        """Micro-batches to come."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[int, Unit, Batch]:
+        """Step, unit, tensors."""
+        step, unit = self.items[index]
+        return step, unit, self.objective.load(step, unit)
+
+
+def by_step(
+    items: Iterator[tuple[int, Unit, Batch]], first: int, last: int
+) -> Iterator[list[tuple[Unit, Batch]]]:
+    """Group a worker's micro-batches by optimiser step; a step without any gives an empty list."""
+    pending = next(items, None)
+    for step in range(first, last):
+        group = []
+        while pending is not None and pending[0] == step:
+            group.append(pending[1:])
+            pending = next(items, None)
+        yield group
+
+
+def reduced(parameters: list[nn.Parameter], losses: Tensor) -> Tensor:
+    """Sum gradients and losses over all workers, once; a parameter that nobody touched has gradient zero."""
+    flat = torch.cat(
+        [
+            torch.zeros(p.numel(), device=losses.device) if p.grad is None else p.grad.float().flatten()
+            for p in parameters
+        ]
+        + [losses.float()]
+    )
+    if dist.is_initialized():
+        dist.all_reduce(flat)
+    start = 0
+    for parameter in parameters:
+        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter).to(parameter.dtype)
+        start += parameter.numel()
+    return flat[start:]
+
+
+class Stateful(Protocol):
+    """What has a state to save: the optimiser, the gradient scaler."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state."""
+
+
+def save_state(
+    directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], state: Mapping[str, Any]
+) -> None:
+    """Write all that a later start needs: weights, optimiser and scaler, and the losses so far.
+
+    Nothing random has a state of its own: every draw is a function of the seed, the step and the unit.
+    """
+    save_file(model.state_dict(), directory / "model.safetensors")
+    torch.save({name: part.state_dict() for name, part in stateful.items()}, directory / "trainer.pt")
+    (directory / "state.json").write_text(json.dumps(state))
+
+
+def restore(directory: Path, model: nn.Module, stateful: Mapping[str, Stateful]) -> dict[str, Any]:
+    """Read what `save_state` wrote."""
+    model.load_state_dict(load_file(directory / "model.safetensors"))
+    saved = torch.load(directory / "trainer.pt", weights_only=True)
+    for name, part in stateful.items():
+        part.load_state_dict(saved[name])
+    state: dict[str, Any] = json.loads((directory / "state.json").read_text())
+    return state
+
+
+def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, worker: Worker) -> None:
+    """Run the optimiser steps that are left. Every worker calls this and ends with the same parameters.
+
+    Raises FloatingPointError that names the step and the losses when a loss is not finite.
+    """
+    model = objective.model.to(worker.device).train()
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.lr, betas=(0.9, 0.95))
+    scaler = torch.amp.GradScaler(worker.device.type, enabled=launch.precision == "float16")
+    stateful: dict[str, Stateful] = {"optimizer": optimizer, "scaler": scaler}
+    state: dict[str, Any] = {"step": 0, "history": []}
+    if worker.restored is not None:
+        state = restore(worker.restored, model, stateful)
+    first = state["step"]
+    names = objective.names
+    share = Share(objective, first, config.steps, worker)
+    loader = DataLoader(
+        share, batch_size=None, num_workers=launch.loaders, pin_memory=worker.device.type == "cuda"
+    )
+    began = time.monotonic()
+    for step, work in enumerate(by_step(iter(loader), first, config.steps), start=first):
+        losses = torch.zeros(2, len(names), device=worker.device)
+        for unit, batch in work:
+            batch = {name: tensor.to(worker.device, non_blocking=True) for name, tensor in batch.items()}
+            # Dropout must not depend on which worker runs the unit, nor on what it ran before.
+            torch.manual_seed(int(text_digest(f"{config.seed} {step} {unit.name} {unit.index}")[:8], 16))
+            with torch.autocast(
+                worker.device.type, dtype=DTYPES.get(launch.precision), enabled=launch.precision in DTYPES
+            ):
+                loss = objective.loss(unit, batch)
+            scaler.scale(loss * unit.weight).backward()
+            losses[:, names.index(unit.name)] += torch.stack([loss.detach().float(), torch.ones_like(loss)])
+        total, count = reduced(parameters, losses.flatten()).view(2, -1)
+        means = {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
+        if not all(map(math.isfinite, means.values())):
+            bad = [name for name, value in means.items() if not math.isfinite(value)]
+            raise FloatingPointError(f"step {step}: the loss of {', '.join(bad)} is not finite")
+        rate = learning_rate(config, step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * group["scale"]
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        state["history"].append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
+        state["step"] = step + 1
+        if state["step"] % config.checkpoint_every == 0 or state["step"] == config.steps:
+            seconds = (time.monotonic() - began) / (state["step"] - first)
+            progress = {
+                "step": state["step"],
+                "loss": sum(means.values()) / len(means),
+                "step_seconds": seconds,
+            }
+            save = partial(save_state, model=model, stateful=stateful, state=state)
+            worker.report(progress, save if worker.rank == 0 else None)

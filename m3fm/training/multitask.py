@@ -1,0 +1,53 @@
+"""Task-parallel multitask training of M3FM."""
+
+from functools import partial
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from m3fm.artifacts import Reference
+from m3fm.config import ModelConfig, RunConfig
+from m3fm.dataset.mqa import corpus
+from m3fm.model.checkpoint import load_pretrained, write_config
+from m3fm.model.m3fm import M3FM
+from m3fm.model.text import load_tokenizer, train_tokenizer
+from m3fm.training.launch import fit_into
+from m3fm.training.objective import Multitask, Objective
+
+
+def _objective(dataset: Path, pretrained: Path | None, run: RunConfig, tokenizer: str) -> Objective:
+    objective = Multitask(dataset, run, Tokenizer.from_str(tokenizer))
+    if pretrained is not None:
+        assert isinstance(objective.model, M3FM)
+        load_pretrained(objective.model, pretrained)
+    return objective
+
+
+def _describe(config: ModelConfig, tokenizer: str, directory: Path) -> None:
+    write_config(config, directory)
+    (directory / "tokenizer.json").write_text(tokenizer)
+
+
+def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> None:
+    """Write a checkpoint directory of a trained M3FM, starting from a pretrained CTViT where one is given."""
+    text = run.model.text
+    if text.tokenizer is not None:
+        tokenizer = load_tokenizer(text.tokenizer)
+    else:
+        tokenizer = train_tokenizer(corpus(run.train.optimizer.seed), text.vocabulary)
+    as_text = tokenizer.to_str()
+    inputs: dict[str, object] = {
+        "dataset": Reference.to(dataset).digest,
+        "pretrained": None if pretrained is None else Reference.to(pretrained).digest,
+        "model": run.model.digest(),
+        "train": run.train.digest(),
+        "launch": run.launch.digest(),
+    }
+    fit_into(
+        out,
+        inputs,
+        partial(_objective, dataset.resolve(), pretrained and pretrained.resolve(), run, as_text),
+        run.train.optimizer,
+        run.launch,
+        partial(_describe, run.model, as_text),
+    )

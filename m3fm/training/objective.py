@@ -1,0 +1,193 @@
+"""What pretraining and multitask training differ in: what to load, and what to compute."""
+
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from m3fm.config import ModelConfig, PretrainConfig, RunConfig, TrainConfig
+from m3fm.ct import store, transforms
+from m3fm.dataset.mqa import Mqa, Sample
+from m3fm.model.m3fm import M3FM
+from m3fm.model.mae import MAE
+from m3fm.model.predictors import task_loss
+from m3fm.model.text import encode
+from m3fm.questions import OUT_OF_SCOPE
+from m3fm.tasks import TASKS
+from m3fm.training.planner import Unit
+
+Batch = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
+
+    model: nn.Module
+    names: list[str]
+    """Of the units: tasks or scales."""
+
+    def units(self, step: int) -> list[Unit]:
+        """The micro-batches of an optimiser step."""
+
+    def load(self, step: int, unit: Unit) -> Batch:
+        """The tensors of a micro-batch."""
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """The mean loss of a micro-batch."""
+
+
+class Pretraining:
+    """Masked autoencoding of random crops of every training volume, at a random scale for each unit."""
+
+    def __init__(self, dataset: Path, run: RunConfig) -> None:
+        self.config: PretrainConfig = run.pretrain
+        self.scales = run.model.scales
+        self.names = list(self.scales)
+        self.seed = run.pretrain.optimizer.seed
+        self.dataset = dataset
+        series = pd.read_parquet(dataset / "series.parquet")
+        kept = series[(series["status"] == "kept") & series["split"].isin(["train", "val"])]
+        self.series = list(kept.sort_values("series").itertuples())
+        torch.manual_seed(self.seed)
+        self.model: nn.Module = MAE(M3FM(run.model).ctvit, run.pretrain, run.model.width)
+
+    def units(self, step: int) -> list[Unit]:
+        """As many units as the batch has micro-batches, each of a scale chosen at random."""
+        rng = np.random.default_rng([self.seed, step])
+        count = self.config.batch // self.config.micro_batch
+        chosen = [self.names[rng.integers(len(self.names))] for _ in range(count)]
+        cost = {name: float(prod(scale.grid)) for name, scale in self.scales.items()}
+        return [Unit(name, index, 1.0 / count, cost[name]) for index, name in enumerate(chosen)]
+
+    def load(self, step: int, unit: Unit) -> Batch:
+        """Random crops, resized by random factors per axis, with the voxel sizes that follow."""
+        rng = np.random.default_rng([self.seed, step, unit.index])
+        scale = self.scales[unit.name]
+        images, sizes = [], []
+        for _ in range(self.config.micro_batch):
+            series = self.series[rng.integers(len(self.series))]
+            volume = store.open_volume(self.dataset / series.volume)
+            box: list[int] = []
+            for axis in range(3):
+                factor = rng.uniform(*self.config.scale_range[axis])
+                extent = int(min(volume.shape[axis], max(1, round(scale.shape[axis] / factor))))
+                start = int(rng.integers(volume.shape[axis] - extent + 1))
+                box += [start, start + extent]
+            voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
+            crop = volume[box[0] : box[1], box[2] : box[3], box[4] : box[5]]
+            voxels, size = transforms.resize(crop, voxel_size, scale.shape)
+            low, high = rng.uniform(-self.config.hu_shift, self.config.hu_shift, size=2)
+            window = (scale.hu_window[0] + low, scale.hu_window[1] + high)
+            images.append(transforms.window(voxels, window))
+            sizes.append(size)
+        tokens = prod(scale.grid)
+        slices = rng.permutation(scale.grid[0])[: self.config.loss_token_slices]
+        return {
+            "images": torch.from_numpy(np.stack(images))[:, None],
+            "voxel_size": torch.tensor(np.asarray(sizes, dtype=np.float32)),
+            "noise": torch.from_numpy(rng.random((len(images), tokens), dtype=np.float32)),
+            "slices": torch.from_numpy(np.sort(slices)),
+        }
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """Error of the masked cubes."""
+        return self.model(unit.name, batch["images"], batch["voxel_size"], batch["noise"], batch["slices"])
+
+
+class Multitask:
+    """Questions of all tasks to M3FM, and to its Task ID predictor."""
+
+    def __init__(self, dataset: Path, run: RunConfig, tokenizer: Tokenizer) -> None:
+        self.config: TrainConfig = run.train
+        self.model_config: ModelConfig = run.model
+        self.seed = run.train.optimizer.seed
+        self.tokenizer = tokenizer
+        self.mqa = Mqa(dataset, ("train",), run.model.scales)
+        torch.manual_seed(self.seed)
+        self.model: nn.Module = M3FM(run.model)
+        self._units = self._plan()
+        self.names = sorted({unit.name for unit in self._units})
+
+    def _plan(self) -> list[Unit]:
+        retrieval = [name for name, task in TASKS.items() if task.kind == "retrieval"]
+        units = []
+        for name, task in TASKS.items():
+            if task.kind == "screening" and not self.mqa.rows[name]:
+                continue
+            batch = (
+                self.config.batch
+                if task.kind == "screening"
+                else self.config.retrieval_batch // len(retrieval)
+            )
+            count = max(1, batch // self.config.micro_batch)
+            text = self.model_config.text.max_tokens
+            tokens = text + (prod(self.model_config.scales[task.scale].grid) if task.scale else 0)
+            units += [Unit(name, index, 1.0 / count, float(tokens)) for index in range(count)]
+        return units
+
+    def units(self, step: int) -> list[Unit]:
+        """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
+        return self._units
+
+    def load(self, step: int, unit: Unit) -> Batch:
+        """Samples of one task, and one question of no task."""
+        rng = np.random.default_rng([self.seed, step, list(TASKS).index(unit.name), unit.index])
+        samples = [
+            self.mqa.training_sample(unit.name, rng, self.config) for _ in range(self.config.micro_batch)
+        ]
+        batch = collate(samples, self.tokenizer, self.model_config)
+        foreign = [OUT_OF_SCOPE[rng.integers(len(OUT_OF_SCOPE))]]
+        ids, mask = encode(self.tokenizer, foreign, self.model_config.text.max_question_tokens)
+        return {**batch, "foreign_ids": torch.from_numpy(ids), "foreign_mask": torch.from_numpy(mask)}
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """The task's loss, and that of knowing which task was asked for."""
+        model, task = self.model, TASKS[unit.name]
+        assert isinstance(model, M3FM)
+        logits, task_logits = model(unit.name, **model_inputs(batch))
+        asked = torch.full((len(task_logits),), list(TASKS).index(unit.name), device=logits.device)
+        foreign = model.task_logits(model.encode_question(batch["foreign_ids"], batch["foreign_mask"]))
+        refused = torch.full((len(foreign),), len(TASKS), device=logits.device)
+        identity = F.cross_entropy(torch.cat([task_logits, foreign]).float(), torch.cat([asked, refused]))
+        return task_loss(task, logits, batch["label"], batch["mask"]) + identity
+
+
+MODEL_INPUTS = (
+    "images", "voxel_size", "text_ids", "text_mask", "question_ids", "question_mask", "lung_mask",
+)  # fmt: skip
+
+
+def model_inputs(batch: Batch) -> dict[str, Tensor | None]:
+    """The arguments of `M3FM.forward` in a batch; None for what the task does not have."""
+    return {name: batch.get(name) for name in MODEL_INPUTS}
+
+
+def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig) -> Batch:
+    """Samples of one task to tensors."""
+    ids, mask = encode(tokenizer, [sample.text for sample in samples], config.text.max_tokens)
+    question_ids, question_mask = encode(
+        tokenizer, [sample.question for sample in samples], config.text.max_question_tokens
+    )
+    arrays = {
+        "text_ids": ids,
+        "text_mask": mask,
+        "question_ids": question_ids,
+        "question_mask": question_mask,
+        "label": np.asarray([sample.label for sample in samples], dtype=np.float32),
+        "mask": np.asarray([sample.mask for sample in samples], dtype=np.float32),
+    }
+    images = [sample.image for sample in samples if sample.image is not None]
+    if images:
+        arrays["images"] = np.stack(images)[:, None]
+        arrays["voxel_size"] = np.stack([s.voxel_size for s in samples if s.voxel_size is not None])
+    masks = [sample.lung_mask for sample in samples if sample.lung_mask is not None]
+    if masks:
+        arrays["lung_mask"] = np.stack(masks)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

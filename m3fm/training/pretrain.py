@@ -1,0 +1,32 @@
+"""Self-supervised pretraining of CTViT on every volume outside the test set."""
+
+from functools import partial
+from pathlib import Path
+
+from m3fm.artifacts import Reference
+from m3fm.config import RunConfig
+from m3fm.model.checkpoint import write_config
+from m3fm.training.launch import fit_into
+from m3fm.training.objective import Objective, Pretraining
+
+
+def _objective(dataset: Path, run: RunConfig) -> Objective:
+    return Pretraining(dataset, run)
+
+
+def pretrain(dataset: Path, out: Path, run: RunConfig) -> None:
+    """Write a checkpoint directory with pretrained CTViT weights (and the MAE decoder's)."""
+    inputs: dict[str, object] = {
+        "dataset": Reference.to(dataset).digest,
+        "model": run.model.digest(),
+        "pretrain": run.pretrain.digest(),
+        "launch": run.launch.digest(),
+    }
+    fit_into(
+        out,
+        inputs,
+        partial(_objective, dataset.resolve(), run),
+        run.pretrain.optimizer,
+        run.launch,
+        partial(write_config, run.model),
+    )
