@@ -1,0 +1,259 @@
+"""The National Lung Screening Trial, or a cohort in its format: CSV tables, and DICOM below `images`.
+
+Read are tables/prsn.csv, screen.csv, ctab.csv and ctabc.csv, and where they are there ct_image.csv (tells
+the studies), covid.csv and lungrads.csv (which NLST does not have). An exam is a row of screen.csv.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3fm.artifacts import file_digest
+from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element, Value
+from m3fm.cohort import labels
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+from m3fm.cohort.tables import Table
+from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    from m3fm.ct.volume import Series
+
+ExamKey = tuple[str, int]
+"""Participant and study year."""
+
+YEARS_OF_STUDY = range(3)
+"""Screening took place in the study years 0, 1 and 2."""
+ABNORMALITIES = range(1000)
+"""Numbers of abnormalities in an exam."""
+NON_DIAGNOSTIC = 3
+"""Of ctdxqual: nobody could read the exam, so nothing that its report lacks is known to be absent."""
+SLICE_MISSING = 999
+
+_LOCATIONS = tuple(column for side in labels.SIDES.values() for column in side)
+_PERSON_COLUMNS = (
+    "pid",
+    *(f"scr_days{year}" for year in YEARS_OF_STUDY),
+    *("candx_days", "fup_days", "death_days", "dcficd"),
+    *_LOCATIONS,
+    *(column for element in ELEMENTS.values() for column in element.columns),
+)
+_EXAM = ("pid", "study_yr")
+_ABNORMALITY_COLUMNS = (
+    *(*_EXAM, "sct_ab_num", "sct_ab_desc", "sct_slice_num", "sct_epi_loc"),
+    *("sct_long_dia", "sct_perp_dia", "sct_margins", "sct_pre_att"),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Person:
+    """A participant; days count from randomisation."""
+
+    elements: dict[str, Value]
+    scan_days: tuple[int | None, ...]
+    cancer_day: int | None
+    cancer_side: str | None
+    followup_day: int | None
+    death_day: int | None
+    cardiovascular_death_day: int | None
+
+    def elements_at(self, timepoint: int) -> dict[str, Value]:
+        """The clinical data with the age at the exam; without an age where the exam's day is not known."""
+        age, day = self.elements.get("age"), self.scan_days[timepoint]
+        others = {name: value for name, value in self.elements.items() if name != "age"}
+        if age is None or day is None:
+            return others
+        return {"age": float(age) + day // labels.DAYS_A_YEAR, **others}
+
+    def risks_at(self, timepoint: int) -> dict[str, Risk]:
+        """Labels of the hazard tasks. Follow-up ends with a death, where no later day is on record."""
+        day = self.scan_days[timepoint]
+        end = self.followup_day if self.followup_day is not None else self.death_day
+        found = {
+            "cvd_mortality": labels.risk(self.cardiovascular_death_day, end, day),
+            "lung_cancer_risk": labels.risk(self.cancer_day, end, day),
+        }
+        return {task: risk for task, risk in found.items() if risk is not None}
+
+
+class NlstSource:
+    """NLST's tables and images below one folder."""
+
+    name = "nlst"
+    test_only = False
+
+    def __init__(self, root: Path) -> None:
+        """Open the folder; raises InputError where a table, a column or the images are missing."""
+        self.tables, self.images = root / "tables", root / "images"
+        for folder in (self.tables, self.images):
+            if not folder.is_dir():
+                raise InputError(
+                    f"{folder} is missing: a cohort has its CSV in tables and its DICOM in images"
+                )
+        self.root = root
+        self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
+        self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen",))
+        self._ctab = self._table("ctab", _ABNORMALITY_COLUMNS)
+        self._ctabc = self._table("ctabc", (*_EXAM, "sct_ab_num", "sct_ab_preexist"))
+        self._screen.check_unique(*_EXAM)
+        self._prsn.check_unique("pid")
+        self._ctab.check_unique(*_EXAM, "sct_ab_num")
+        centres = self._prsn.texts("cen") if "cen" in self._prsn.cells else []
+        self._centres = {
+            pid: f"nlst-{centre}" for pid, centre in zip(self._prsn.texts("pid"), centres) if centre
+        }
+
+    def site(self, series: "Series") -> str:
+        """The participant's centre, as prsn.csv numbers it."""
+        return self._centres.get(series.patient_id, self.name)
+
+    def exams(self) -> list[ExamRecord]:
+        """Every exam of screen.csv, by participant and year."""
+        people = self._people()
+        codes, nodules = self._abnormalities()
+        studies, covid, lung_rads = self._studies(), self._covid(), self._lung_rads()
+        records = []
+        for key, quality in sorted(zip(_exam_keys(self._screen), self._screen.integers("ctdxqual"))):
+            pid, timepoint = key
+            read = quality != NON_DIAGNOSTIC
+            records.append(
+                ExamRecord(
+                    patient_id=pid,
+                    timepoint=timepoint,
+                    study_uid=studies.get(key),
+                    elements=people[pid].elements_at(timepoint),
+                    findings=labels.findings(codes[key]) if read else {},
+                    nodules=nodules[key] if read else [],
+                    risks=people[pid].risks_at(timepoint),
+                    cancer_side=people[pid].cancer_side,
+                    covid19=covid.get(key),
+                    lung_rads=lung_rads.get(key),
+                )
+            )
+        return records
+
+    def image_paths(self) -> Iterable[Path]:
+        """Every file below `images`."""
+        return files_below(self.images)
+
+    def digest(self) -> str:
+        """SHA-256 over the tables' bytes, the cohort's manifest if it has one, and the images' sizes."""
+        tables = [*self.root.glob("cohort.json"), *files_below(self.tables)]
+        contents = [f"{path.relative_to(self.root).as_posix()} {file_digest(path)}" for path in tables]
+        return listing_digest(self.root, self.image_paths(), contents)
+
+    def _table(self, name: str, columns: Collection[str], optional: Collection[str] = ()) -> Table:
+        return Table.read(self.tables / f"{name}.csv", columns, optional)
+
+    def _table_if_there(self, name: str, columns: Collection[str]) -> Table | None:
+        return self._table(name, columns) if (self.tables / f"{name}.csv").is_file() else None
+
+    def _people(self) -> dict[str, _Person]:
+        """The participants that were screened; raises InputError where one of them is not in prsn.csv."""
+        screened = self._screen.cells["pid"]
+        strangers = ~screened.isin(self._prsn.cells["pid"])
+        self._screen.refuse("pid", strangers, "in prsn.csv")
+        prsn = self._prsn.where(self._prsn.cells["pid"].isin(screened))
+        values = {element.name: _values(prsn, element) for element in ELEMENTS.values()}
+        scans = [prsn.integers(f"scr_days{year}") for year in YEARS_OF_STUDY]
+        flags = {column: prsn.coded(column, {0: False, 1: True}) for column in _LOCATIONS}
+        cancer, followup, death = (prsn.integers(f"{name}_days") for name in ("candx", "fup", "death"))
+        causes = prsn.texts("dcficd")
+        return {
+            pid: _Person(
+                elements={
+                    name: value for name, column in values.items() if (value := column[row]) is not None
+                },
+                scan_days=tuple(days[row] for days in scans),
+                cancer_day=cancer[row],
+                cancer_side=labels.cancer_side(name for name, flag in flags.items() if flag[row]),
+                followup_day=followup[row],
+                death_day=death[row],
+                cardiovascular_death_day=labels.cardiovascular_death_day(causes[row], death[row]),
+            )
+            for row, pid in enumerate(prsn.texts("pid"))
+        }
+
+    def _abnormalities(self) -> tuple[dict[ExamKey, list[int]], dict[ExamKey, list[Nodule]]]:
+        """Codes of what an exam's report lists, and its nodules."""
+        ctab, new = self._ctab, self._new_abnormalities()
+        columns = zip(
+            _exam_keys(ctab),
+            ctab.keys("sct_ab_num", ABNORMALITIES),
+            ctab.integers("sct_ab_desc"),
+            ctab.integers("sct_slice_num"),
+            ctab.coded("sct_epi_loc", {**labels.LOBES, 8: None}),
+            ctab.numbers("sct_long_dia"),
+            ctab.numbers("sct_perp_dia"),
+            ctab.coded("sct_margins", labels.MARGINS),
+            ctab.coded("sct_pre_att", labels.ATTENUATIONS),
+        )
+        codes: dict[ExamKey, list[int]] = defaultdict(list)
+        nodules: dict[ExamKey, list[Nodule]] = defaultdict(list)
+        for key, number, code, slice_number, lobe, long_mm, short_mm, margin, attenuation in columns:
+            if code is None:
+                continue
+            codes[key].append(code)
+            if code in labels.NODULES:
+                nodules[key].append(
+                    Nodule(
+                        number=number,
+                        lobe=lobe,
+                        slice_number=None if slice_number == SLICE_MISSING else slice_number,
+                        long_mm=long_mm,
+                        short_mm=short_mm,
+                        margin=margin,
+                        attenuation=attenuation,
+                        new=(*key, number) in new,
+                    )
+                )
+        return codes, nodules
+
+    def _new_abnormalities(self) -> set[tuple[str, int, int]]:
+        """Those that a comparison with earlier exams found not to have been there."""
+        preexisted = self._ctabc.coded("sct_ab_preexist", {1: False, 2: True})
+        rows = zip(_exam_keys(self._ctabc), self._ctabc.keys("sct_ab_num", ABNORMALITIES), preexisted)
+        return {(*key, number) for key, number, before in rows if before is False}
+
+    def _studies(self) -> dict[ExamKey, str]:
+        """StudyInstanceUID of the exams whose series are all of one study."""
+        table = self._table_if_there("ct_image", (*_EXAM, "studyuid"))
+        found: dict[ExamKey, set[str]] = defaultdict(set)
+        if table is not None:
+            for key, uid in zip(_exam_keys(table), table.texts("studyuid")):
+                found[key].add(uid)
+        return {key: next(iter(uids)) for key, uids in found.items() if len(uids) == 1}
+
+    def _covid(self) -> dict[ExamKey, int]:
+        """1 with a positive test at the exam, 0 with negative ones only."""
+        table = self._table_if_there("covid", (*_EXAM, "result"))
+        found: dict[ExamKey, int] = {}
+        if table is not None:
+            for key, result in zip(_exam_keys(table), table.texts("result")):
+                if result in ("Positive", "Negative"):
+                    found[key] = max(found.get(key, 0), int(result == "Positive"))
+        return found
+
+    def _lung_rads(self) -> dict[ExamKey, int]:
+        """The report's category, 1 to 4."""
+        table = self._table_if_there("lungrads", (*_EXAM, "lung_rads"))
+        if table is None:
+            return {}
+        categories = table.coded("lung_rads", {category: category for category in range(1, 5)})
+        return {key: category for key, category in zip(_exam_keys(table), categories) if category is not None}
+
+
+def _exam_keys(table: Table) -> list[ExamKey]:
+    return list(zip(table.texts("pid"), table.keys("study_yr", YEARS_OF_STUDY)))
+
+
+def _values(prsn: Table, element: Element) -> list[Value | None]:
+    """An element's values, one per participant."""
+    if element.kind == "number":
+        return list(prsn.numbers(element.columns[0]))
+    values = prsn.coded(element.columns[0], element.codes)
+    if element.kind != "diagnosis":
+        return values
+    ages = prsn.numbers(element.columns[1])
+    return [age if age is not None and value == AGE_UNKNOWN else value for value, age in zip(values, ages)]

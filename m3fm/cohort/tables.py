@@ -1,0 +1,95 @@
+"""CSV tables of a trial as they are delivered: any case of column names, codes for what is missing."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+
+from m3fm.errors import InputError
+
+T = TypeVar("T")
+
+NOT_KNOWN = r"(?:\.[A-Za-z]?)?"
+"""An empty cell, or one of SAS's special missing values: `.`, `.M` missing, `.N` not applicable, ..."""
+NO_ANSWER = frozenset({7, 9, 95, 96, 98, 99})
+"""Codes of refused, not ascertained, missing form, no response, left blank, unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV file; every cell is text until a column is asked for as something else."""
+
+    path: Path
+    cells: pd.DataFrame
+
+    @classmethod
+    def read(cls, path: Path, columns: Collection[str], optional: Collection[str] = ()) -> "Table":
+        """Read columns (lower case); raises InputError where the file or one of `columns` is not there."""
+        wanted = {*columns, *optional}
+        if not path.is_file():
+            raise InputError(f"{path} is missing: put the table there, as CSV")
+        try:
+            cells = pd.read_csv(
+                path,
+                dtype=str,
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                usecols=lambda name: name.strip().lower() in wanted,
+            )
+        except (ValueError, OSError) as error:
+            raise InputError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from error
+        cells.columns = cells.columns.str.strip().str.lower()
+        absent = [column for column in columns if column not in cells.columns]
+        if absent:
+            raise InputError(f"{path} has no column {', '.join(absent)}: deliver the table with it")
+        return cls(path, cells.apply(lambda column: column.str.strip()))
+
+    def where(self, rows: pd.Series) -> "Table":
+        """The table of the rows that are true."""
+        return Table(self.path, self.cells[rows])
+
+    def texts(self, column: str) -> list[str]:
+        """The cells of a column as they stand."""
+        return list(self.cells[column])
+
+    def numbers(self, column: str) -> list[float | None]:
+        """A column of numbers, None where missing; raises InputError at any other text."""
+        text = self.cells[column]
+        missing = text.str.fullmatch(NOT_KNOWN)
+        values = pd.to_numeric(text.mask(missing), errors="coerce")
+        self.refuse(column, values.isna() & ~missing, "a number")
+        return [None if value != value else float(value) for value in values]
+
+    def integers(self, column: str) -> list[int | None]:
+        """A column of whole numbers (days, codes), None where missing."""
+        return [None if value is None else int(value) for value in self.numbers(column)]
+
+    def coded(self, column: str, codes: Mapping[int, T]) -> list[T | None]:
+        """What a column's codes stand for, None where not answered; raises InputError at an unknown code."""
+        values = self.integers(column)
+        known = {None, *codes, *NO_ANSWER}
+        self.refuse(column, [value not in known for value in values], f"one of {', '.join(map(str, codes))}")
+        return [None if value is None else codes.get(value) for value in values]
+
+    def keys(self, column: str, allowed: range) -> list[int]:
+        """A column of whole numbers of a range; raises InputError at anything else, missing ones too."""
+        values = self.integers(column)
+        expected = f"a whole number from {allowed[0]} to {allowed[-1]}"
+        self.refuse(column, [value not in allowed for value in values], expected)
+        return [value for value in values if value is not None]
+
+    def check_unique(self, *columns: str) -> None:
+        """Raise InputError where two rows have the same values in all of the columns."""
+        again = self.cells.duplicated(list(columns))
+        self.refuse(columns[-1], again, f"the only row of its {' and '.join(columns)}")
+
+    def refuse(self, column: str, bad: Iterable[bool], expected: str) -> None:
+        """Raise InputError that names the first row that is bad; a participant's number is not repeated."""
+        for row, value, wrong in zip(self.cells.index, self.cells[column], bad):
+            if wrong:
+                what = "the participant" if column == "pid" else repr(value)
+                raise InputError(
+                    f"{self.path}, line {row + 2}, {column}: {what} is not {expected}; correct the table"
+                )

@@ -1,0 +1,78 @@
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from m3fm.cohort.source import ExamRecord, Risk
+from m3fm.cohort.splits import TEST_ONLY, patient_strata, split_patients
+from m3fm.config import CurateConfig
+
+COHORTS = st.dictionaries(st.text("0123456789", min_size=1, max_size=6), st.sampled_from("abc"), max_size=200)
+SHARES = st.sampled_from([(0.1, 0.3), (0.0, 0.0), (0.15, 0.2), (0.5, 0.5)])
+SEEDS = st.integers(0, 3)
+
+
+def config_of(shares, seed):
+    return CurateConfig(val_share=shares[0], test_share=shares[1], seed=seed)
+
+
+@given(COHORTS, SHARES, SEEDS)
+def test_each_patient_has_one_split_and_strata_keep_the_shares(strata, shares, seed):
+    splits = split_patients(strata, config_of(shares, seed))
+    assert splits.keys() == strata.keys()
+    for stratum, size in Counter(strata.values()).items():
+        counts = Counter(splits[patient] for patient in strata if strata[patient] == stratum)
+        assert abs(counts["val"] - size * shares[0]) <= 1
+        assert abs(counts["test"] - size * shares[1]) <= 1
+        assert abs(counts["train"] - size * (1 - sum(shares))) <= 1
+
+
+@given(COHORTS, SHARES, SEEDS, st.randoms())
+def test_the_order_of_patients_does_not_matter(strata, shares, seed, shuffler: random.Random):
+    shuffled = list(strata.items())
+    shuffler.shuffle(shuffled)
+    config = config_of(shares, seed)
+    assert split_patients(dict(shuffled), config) == split_patients(strata, config)
+
+
+@given(COHORTS, SHARES, SEEDS, st.sampled_from("abc"))
+def test_a_new_patient_moves_at_most_two_of_its_own_stratum(strata, shares, seed, stratum):
+    config = config_of(shares, seed)
+    before = split_patients(strata, config)
+    after = split_patients({**strata, "new": stratum}, config)
+    moved = [patient for patient in strata if before[patient] != after[patient]]
+    assert len(moved) <= 2
+    assert all(strata[patient] == stratum for patient in moved)
+
+
+def test_another_seed_gives_another_split():
+    strata = dict.fromkeys(map(str, range(100)), "a")
+    first, second = (split_patients(strata, CurateConfig(seed=seed)) for seed in (1, 2))
+    assert first != second
+    assert Counter(first.values()) == {"train": 60, "val": 10, "test": 30}
+
+
+@given(COHORTS, SEEDS)
+def test_patients_of_independent_sources_are_tested_only(strata, seed):
+    splits = split_patients({**strata, "outside": TEST_ONLY}, CurateConfig(seed=seed))
+    assert splits["outside"] == "test"
+    assert {k: v for k, v in splits.items() if k != "outside"} == split_patients(
+        strata, CurateConfig(seed=seed)
+    )
+
+
+def test_strata_are_what_happened_to_a_patient_in_any_exam():
+    cancer, none = Risk((0, 1, 1, 1, 1, 1), (1, 1, 0, 0, 0, 0)), Risk((0,) * 6, (1,) * 6)
+    exams = [
+        ExamRecord(patient_id="1", timepoint=0, risks={"lung_cancer_risk": none}, covid19=0),
+        ExamRecord(patient_id="1", timepoint=1, risks={"lung_cancer_risk": cancer, "cvd_mortality": none}),
+        ExamRecord(patient_id="2", timepoint=0, covid19=1, risks={"cvd_mortality": cancer}),
+        ExamRecord(patient_id="9", timepoint=0, covid19=1),
+    ]
+    assert patient_strata(["1", "2", "3"], exams, test_only=False) == {
+        "1": "lung_cancer_risk",
+        "2": "covid19 cvd_mortality",
+        "3": "",
+    }
+    assert set(patient_strata(["1", "2"], exams, test_only=True).values()) == {TEST_ONLY}
