@@ -1,0 +1,149 @@
+"""The table of predictions, and the yes-or-no decisions in it whose ROC curves are drawn and measured."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from m3fm.errors import InputError
+from m3fm.tasks import TASKS, YEARS, Task
+
+COLUMNS = (
+    "exam",
+    "patient",
+    "task",
+    "side",
+    "nodule",
+    "question",
+    "probabilities",
+    "label",
+    "mask",
+    "split",
+    "model",
+)
+KEY = ["task", "exam", "side", "nodule", "question"]
+"""What tells one prediction from another."""
+FEW_PATIENTS = 10
+"""With fewer patients of either class than this, a percentile interval is too narrow: it is said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One answer of one task against all others: for each sample the truth, the score and the patient."""
+
+    answer: str
+    positive: np.ndarray
+    """bool [samples]"""
+    score: np.ndarray
+    """float [samples]"""
+    patient: np.ndarray
+    """Index of the sample's patient among the task's patients."""
+
+    @property
+    def obstacle(self) -> str:
+        """Why there is no ROC curve; empty where there is one."""
+        if not self.positive.any():
+            return "no positive sample"
+        return "no negative sample" if self.positive.all() else ""
+
+    @property
+    def remark(self) -> str:
+        """What a reader of its interval must know."""
+        positive = len(np.unique(self.patient[self.positive]))
+        negative = len(np.unique(self.patient[~self.positive]))
+        few, name = min((positive, "positive"), (negative, "negative"))
+        if few >= FEW_PATIENTS:
+            return ""
+        return f"rough interval: only {few} {name} patient{'s' if few > 1 else ''}"
+
+
+def checked(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The predictions in a fixed order, once they are found to be one model's, complete and without repeats.
+
+    Raises InputError that names the first thing that is wrong.
+    """
+    missing = [name for name in COLUMNS if name not in predictions.columns]
+    if missing:
+        raise InputError(f"the predictions have no column {', '.join(missing)}")
+    if predictions.empty:
+        raise InputError("the predictions have no rows: nothing to evaluate")
+    unknown = sorted(set(predictions["task"]) - set(TASKS))
+    if unknown:
+        raise InputError(f"the predictions are of a task that m3fm does not know: {', '.join(unknown)}")
+    for name in ("model", "split"):
+        if predictions[name].nunique() != 1:
+            raise InputError(f"the predictions hold more than one {name}: evaluate one at a time")
+    repeated = predictions[predictions.duplicated(KEY)]
+    if len(repeated):
+        first = ", ".join(f"{name} {repeated.iloc[0][name]!r}" for name in KEY)
+        raise InputError(f"the predictions hold {len(repeated)} rows twice, the first with {first}")
+    for name, rows in predictions.groupby("task"):
+        _check_values(TASKS[str(name)], rows)
+    order = {name: number for number, name in enumerate(TASKS)}
+    return predictions.sort_values(
+        KEY, key=lambda values: values.map(order) if values.name == "task" else values
+    )
+
+
+def _check_values(task: Task, rows: pd.DataFrame) -> None:
+    outputs, labels = {"softmax": (len(task.answers), 1), "hazard": (YEARS, YEARS), "digits": (30, 3)}[
+        task.loss
+    ]
+    for name, length in (("probabilities", outputs), ("label", labels), ("mask", labels)):
+        if any(len(values) != length for values in rows[name]):
+            raise InputError(f"{task.name}: every row of the predictions needs {length} numbers in {name}")
+    if not np.isfinite(stacked(rows, "probabilities")).all():
+        raise InputError(f"{task.name}: a probability in the predictions is no finite number")
+
+
+def stacked(rows: pd.DataFrame, column: str) -> np.ndarray:
+    """A column of lists as an array [samples, values]."""
+    return np.stack([np.asarray(values, dtype=float) for values in rows[column]])
+
+
+def patient_indices(rows: pd.DataFrame) -> np.ndarray:
+    """For each row the index of its patient among the sorted patients."""
+    return np.unique(rows["patient"].to_numpy(dtype=str), return_inverse=True)[1]
+
+
+def lungs_merged(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per exam from one per lung: the larger score is the patient's, and an event is in either."""
+    records = []
+    for _, lungs in rows.groupby("exam", sort=True):
+        largest = {name: stacked(lungs, name).max(axis=0) for name in ("probabilities", "label", "mask")}
+        records.append({**lungs.iloc[0].to_dict(), "side": "", **largest})
+    return pd.DataFrame.from_records(records)
+
+
+def patient_level(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that a task is evaluated on: a risk asked of each lung is one risk of the patient."""
+    return lungs_merged(rows) if task.loss == "hazard" and task.region == "one_lung" else rows
+
+
+def decisions(task: Task, rows: pd.DataFrame) -> list[Decision]:
+    """The yes-or-no decisions of a task answered by a choice or by yearly risks.
+
+    A yes-or-no task is one decision, a choice one for each answer, a risk one for each year. In year y the
+    patients with an event by then are positive; negative are those without who were followed through it,
+    and the others are left out.
+    """
+    probabilities, label = stacked(rows, "probabilities"), stacked(rows, "label")
+    patient = patient_indices(rows)
+    if task.loss == "hazard":
+        event = label == 1
+        known = event | (stacked(rows, "mask") == 1)
+        years = []
+        for year, answer in enumerate(task.answers):
+            kept = known[:, year]
+            years.append(Decision(answer, event[kept, year], probabilities[kept, year], patient[kept]))
+        return years
+    answers = ((1, "yes"),) if task.binary else tuple(enumerate(task.answers))
+    return [
+        Decision(answer, label[:, 0] == index, probabilities[:, index], patient) for index, answer in answers
+    ]
+
+
+def exact(rows: pd.DataFrame) -> np.ndarray:
+    """Which samples [samples] of a task of three digits have all of them right."""
+    digits = stacked(rows, "probabilities").reshape(-1, 3, 10).argmax(axis=2)
+    return (digits == stacked(rows, "label")).all(axis=1)

@@ -1,0 +1,133 @@
+"""The report's drawings, as SVG text: few shapes, no scripts, the same bytes for the same numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import numpy as np
+
+# Okabe and Ito's colours, told apart with any colour vision; dashes tell them apart in print.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8a6d00")
+DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "4 4", "12 3")
+SIDE = 240
+"""Pixels of a plot's axes."""
+LEFT, BELOW, MARGIN = 42, 38, 10
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One ROC curve."""
+
+    name: str
+    false_positive_rate: np.ndarray
+    true_positive_rate: np.ndarray
+
+
+def swatch(number: int) -> str:
+    """The line that stands for a curve in a table."""
+    return (
+        f'<svg class="swatch" width="26" height="8" aria-hidden="true"><line x1="1" y1="4" x2="25" y2="4" '
+        f'stroke="{COLOURS[number]}" stroke-width="2" stroke-dasharray="{DASHES[number]}"/></svg>'
+    )
+
+
+def key(number: int) -> str:
+    """The square that stands for a filled outline in a legend."""
+    return (
+        '<svg class="swatch" width="12" height="12" aria-hidden="true"><rect x="1" y="1" width="10" '
+        f'height="10" fill="{COLOURS[number]}" fill-opacity="0.16" stroke="{COLOURS[number]}"/></svg>'
+    )
+
+
+def roc(curves: Sequence[Curve], title: str) -> str:
+    """ROC curves of the answers of one task, with the diagonal of chance."""
+    lines = [f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" class="chance"/>']
+    for number, curve in enumerate(curves):
+        lines.append(
+            f'<polyline points="{_points(curve)}" fill="none" stroke="{COLOURS[number]}" stroke-width="1.6" '
+            f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round">'
+            f"<title>{escape(curve.name)}</title></polyline>"
+        )
+    axes = _axes(("0", "0.25", "0.5", "0.75", "1"), "false positive rate", "true positive rate")
+    return _plot(f"ROC curves: {title}", axes + "".join(lines))
+
+
+def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) -> str:
+    """How often each score from 0 to 1 was given to positives and to negatives, as shares of each."""
+    bins = np.linspace(0, 1, 21)
+    shares = [np.histogram(score[chosen], bins)[0] / max(chosen.sum(), 1) for chosen in (~positive, positive)]
+    top = np.ceil(25 * max(shares[0].max(), shares[1].max())) / 25
+    shapes = []
+    for number, share in zip((0, 1), shares):
+        outline = " ".join(
+            f"{_x(bins[i]):.1f},{_y(value / top):.1f} {_x(bins[i + 1]):.1f},{_y(value / top):.1f}"
+            for i, value in enumerate(share)
+        )
+        shapes.append(
+            f'<polygon points="{_x(0)},{_y(0)} {outline} {_x(1)},{_y(0)}" fill="{COLOURS[number]}" '
+            f'fill-opacity="0.16" stroke="{COLOURS[number]}" stroke-width="1.3"/>'
+        )
+    labels = tuple(f"{top * tick:.0%}" for tick in (0, 0.25, 0.5, 0.75, 1))
+    return _plot(f"Scores: {title}", _axes(labels, axis, "share of the class") + "".join(shapes))
+
+
+def interval_bar(value: float, low: float, high: float, chance: float | None) -> str:
+    """A value from 0 to 1 and its interval, on a line; grey where the interval reaches chance."""
+    width, middle = 200, 9
+    below_chance = chance is not None and low <= chance
+    ticks = "".join(
+        f'<line x1="{5 + t * width:g}" y1="2" x2="{5 + t * width:g}" y2="16" class="tick"/>'
+        for t in (0, 0.25, 0.75, 1)
+    )
+    if chance is not None:
+        x = 5 + chance * width
+        ticks += f'<line x1="{x:g}" y1="0" x2="{x:g}" y2="18" class="chance"/>'
+    colour = "#8a8f98" if below_chance else COLOURS[0]
+    ends = [5 + end * width for end in (low, value, high)]
+    return (
+        f'<svg class="bar" width="{width + 10}" height="18" role="img" '
+        f'aria-label="{value:.3f}, from {low:.3f} to {high:.3f}">{ticks}'
+        f'<line x1="{ends[0]:.1f}" y1="{middle}" x2="{ends[2]:.1f}" y2="{middle}" stroke="{colour}" '
+        f'stroke-width="3" stroke-linecap="round"/>'
+        f'<circle cx="{ends[1]:.1f}" cy="{middle}" r="4.5" fill="{colour}" stroke="#fff"/></svg>'
+    )
+
+
+def _points(curve: Curve) -> str:
+    """The curve's points to a tenth of a pixel, each once: more cannot be seen."""
+    points = [f"{_x(x):.1f},{_y(y):.1f}" for x, y in zip(curve.false_positive_rate, curve.true_positive_rate)]
+    return " ".join(dict.fromkeys(points))
+
+
+def _x(share: float) -> float:
+    return LEFT + share * SIDE
+
+
+def _y(share: float) -> float:
+    return MARGIN + (1 - share) * SIDE
+
+
+def _axes(vertical: tuple[str, ...], x_name: str, y_name: str) -> str:
+    parts = [f'<rect x="{LEFT}" y="{MARGIN}" width="{SIDE}" height="{SIDE}" class="frame"/>']
+    for tick, label in zip((0, 0.25, 0.5, 0.75, 1), vertical):
+        if 0 < tick < 1:
+            parts.append(
+                f'<line x1="{_x(tick):g}" y1="{_y(0)}" x2="{_x(tick):g}" y2="{_y(1)}" class="tick"/>'
+            )
+            parts.append(
+                f'<line x1="{_x(0)}" y1="{_y(tick):g}" x2="{_x(1)}" y2="{_y(tick):g}" class="tick"/>'
+            )
+        parts.append(f'<text x="{_x(tick):g}" y="{_y(0) + 14}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{LEFT - 5}" y="{_y(tick) + 3.5:g}" text-anchor="end">{label}</text>')
+    parts.append(f'<text x="{_x(0.5):g}" y="{_y(0) + 31}" text-anchor="middle" class="name">{x_name}</text>')
+    turned = f'transform="translate(10 {_y(0.5):g}) rotate(-90)"'
+    parts.append(f'<text {turned} text-anchor="middle" class="name">{y_name}</text>')
+    return "".join(parts)
+
+
+def _plot(title: str, content: str) -> str:
+    width, height = LEFT + SIDE + MARGIN, MARGIN + SIDE + BELOW
+    return (
+        f'<svg class="plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(title)}">{content}</svg>'
+    )
