@@ -228,12 +228,12 @@ def _tiny_run() -> RunConfig:
     return RunConfig(
         preset="tiny",
         model=ModelConfig(
-            width=96,
+            width=64,
             depth=4,
             heads=4,
-            head_width=96,
+            head_width=64,
             scales=TINY_SCALES,
-            text=TextConfig(width=64, depth=2, heads=4, vocabulary=1000),
+            text=TextConfig(width=48, depth=2, heads=4, vocabulary=1000),
         ),
         pretrain=PretrainConfig(
             optimizer=OptimizerConfig(steps=150, warmup=15, lr=1e-3, checkpoint_every=25),

@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,13 +24,16 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Where a worker stands, and how it hands over a checkpoint (None: nothing to save, still report)."""
+    """Where a worker stands, and whom it tells."""
 
     rank: int
     size: int
     device: torch.device
     restored: Path | None
-    report: Callable[[dict[str, float], Callable[[Path], None] | None], None]
+    report: Callable[[int, Callable[[Path], None] | None], None]
+    """Every worker calls it with the steps done; the first brings a function that writes the checkpoint."""
+    tell: Callable[[int, float], None]
+    """The first worker calls it after each step, with the steps done and the mean loss."""
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
@@ -167,7 +169,6 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     loader = DataLoader(
         share, batch_size=None, num_workers=launch.loaders, pin_memory=worker.device.type == "cuda"
     )
-    began = time.monotonic()
     for step, work in enumerate(by_step(iter(loader), first, config.steps), start=first):
         losses = torch.zeros(2, len(names), device=worker.device)
         for unit, batch in work:
@@ -195,12 +196,8 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         optimizer.zero_grad(set_to_none=True)
         state["history"].append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
         state["step"] = step + 1
+        if worker.rank == 0:
+            worker.tell(step + 1, sum(means.values()) / len(means))
         if state["step"] % config.checkpoint_every == 0 or state["step"] == config.steps:
-            seconds = (time.monotonic() - began) / (state["step"] - first)
-            progress = {
-                "step": state["step"],
-                "loss": sum(means.values()) / len(means),
-                "step_seconds": seconds,
-            }
             save = partial(save_state, model=model, stateful=stateful, state=state)
-            worker.report(progress, save if worker.rank == 0 else None)
+            worker.report(step + 1, save if worker.rank == 0 else None)

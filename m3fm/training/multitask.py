@@ -44,6 +44,7 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> 
         "launch": run.launch.digest(),
     }
     fit_into(
+        "training",
         out,
         inputs,
         partial(_objective, dataset.resolve(), pretrained and pretrained.resolve(), run, as_text),

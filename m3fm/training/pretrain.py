@@ -23,6 +23,7 @@ def pretrain(dataset: Path, out: Path, run: RunConfig) -> None:
         "launch": run.launch.digest(),
     }
     fit_into(
+        "pretraining",
         out,
         inputs,
         partial(_objective, dataset.resolve(), run),

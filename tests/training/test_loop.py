@@ -44,15 +44,17 @@ class Toy:
         return (modules[unit.name](modules["trunk"](batch["x"])) - 1.0).square().mean()
 
 
-def keep(
-    directory: Path, progress: dict[str, float], save: Callable[..., None] | None, stop_at: int | None = None
-) -> None:
+def keep(directory: Path, step: int, save: Callable[..., None] | None, stop_at: int | None = None) -> None:
     if save is not None:
-        target = directory / f"{progress['step']:.0f}"
+        target = directory / str(step)
         target.mkdir(parents=True)
         save(target)
-    if progress["step"] == stop_at:
+    if step == stop_at:
         raise KeyboardInterrupt
+
+
+def silent(step: int, loss: float) -> None:
+    pass
 
 
 def run(
@@ -61,7 +63,7 @@ def run(
     if size > 1:
         dist.init_process_group("gloo", f"file://{directory}.store", rank=rank, world_size=size)
     report = partial(keep, directory, stop_at=stop_at)
-    train(Toy(), OPTIMIZER, LaunchConfig(), Worker(rank, size, torch.device("cpu"), restored, report))
+    train(Toy(), OPTIMIZER, LaunchConfig(), Worker(rank, size, torch.device("cpu"), restored, report, silent))
 
 
 def weights(directory: Path) -> Tensor:
@@ -96,7 +98,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(tmp_path: Pa
         def loss(self, unit: Unit, batch: Batch) -> Tensor:
             return super().loss(unit, batch) * (math.nan if unit.name == "task_3" else 1.0)
 
-    worker = Worker(0, 1, torch.device("cpu"), None, partial(keep, tmp_path))
+    worker = Worker(0, 1, torch.device("cpu"), None, partial(keep, tmp_path), silent)
     with pytest.raises(FloatingPointError, match="step 0: the loss of task_3 is not finite"):
         train(Broken(), OPTIMIZER, LaunchConfig(), worker)
 
