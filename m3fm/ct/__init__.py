@@ -1,0 +1,1 @@
+"""Voxels: reading CT, checking its geometry, finding its regions, and the one preprocessing."""

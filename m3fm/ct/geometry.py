@@ -1,0 +1,88 @@
+"""The canonical orientation, and the closed list of reasons for which a series is refused.
+
+Voxels are ordered [slice, row, column], and the three indices rise towards the patient's head, back and
+left: reversed, these are the axes of DICOM's patient coordinates (LPS, mm).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3fm.errors import InputError
+
+Box = tuple[int, int, int, int, int, int]
+"""(slice, slice, row, row, column, column), half open, in voxels."""
+Triple = tuple[float, float, float]
+
+MAX_OBLIQUE_DEGREES = 10.0
+"""How far the axes of a scan may be from the patient's."""
+
+REASONS: dict[str, str] = {
+    "unreadable": "a file is damaged, cut short, or in a format that no decoder reads",
+    "not_ct": "the modality is not CT, or the images are secondary captures or in colour",
+    "multi_frame": "several frames in one file (enhanced CT, 4D NIfTI): convert to one slice per file",
+    "localizer": "a localizer (scout) image",
+    "missing_tags": "position, orientation, pixel spacing, size, rescale or identifiers are missing",
+    "too_few_slices": "fewer axial slices than the configuration asks for",
+    "inconsistent": "slices differ in size, spacing, orientation or alignment, or are unevenly spaced",
+    "duplicate_slices": "two slices at the same position",
+    "gap": "one or more slices are missing between others",
+    "tilted": "slices are sheared against each other (tilted gantry)",
+    "not_axial": "not an axial scan: its axes are too far from the patient's",
+    "implausible_hu": "no air near -1000 HU or no soft tissue near 0 HU: wrong or doubled rescale",
+    "no_lungs": "no lungs are found in the volume",
+    "no_heart": "no heart is found between the lungs",
+}
+"""Every reason a series may be refused for, and what it means."""
+
+
+class Rejected(InputError):
+    """A series that cannot be used: `reason` is a key of REASONS, `detail` says more and names no patient."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        """`detail` must hold nothing that identifies a patient: no paths, identifiers or dates."""
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {REASONS[reason]}" + (f" ({detail})" if detail else ""))
+
+    def __reduce__(self) -> tuple[type["Rejected"], tuple[str, str]]:
+        """Rebuild from both parts, so that it survives the way from a worker process."""
+        return type(self), (self.reason, self.detail)
+
+
+def canonical(
+    voxels: NDArray[np.int16], affine: NDArray[np.float64]
+) -> tuple[NDArray[np.int16], Triple, Triple]:
+    """Transpose and flip a volume into the canonical orientation, without resampling.
+
+    `affine` [4, 4] takes the array's indices, in the array's own axis order, to LPS mm. Returns the voxels,
+    the voxel size in mm (slice, row, column), and the LPS position of voxel (0, 0, 0). Raises
+    Rejected("not_axial") where an axis is more than MAX_OBLIQUE_DEGREES from the patient's.
+    """
+    steps = affine[:3, :3]
+    sizes = np.linalg.norm(steps, axis=0)
+    cosines = steps / sizes
+    axes = np.abs(cosines).argmax(axis=1)[::-1]  # the array's axis along z, then y, then x
+    signed = cosines[[2, 1, 0], axes]
+    if len(set(axes)) < 3 or np.abs(signed).min() < np.cos(np.radians(MAX_OBLIQUE_DEGREES)):
+        raise Rejected("not_axial", f"{np.degrees(np.arccos(np.abs(signed).min())):.0f} degrees off")
+    corner = np.zeros(3)
+    flips = [slice(None)] * 3
+    for position, (axis, sign) in enumerate(zip(axes, signed)):
+        if sign < 0:
+            flips[position] = slice(None, None, -1)
+            corner[axis] = voxels.shape[axis] - 1
+    origin = steps @ corner + affine[:3, 3]
+    z, y, x = sizes[axes].tolist()
+    return np.ascontiguousarray(voxels.transpose(axes)[tuple(flips)]), (z, y, x), tuple(origin.tolist())
+
+
+def check_hu(voxels: NDArray[np.int16]) -> None:
+    """Refuse a volume whose numbers cannot be HU: it needs some air near -1000 and some tissue near 0.
+
+    A missing rescale moves air to 0 and a doubled one moves tissue to -1000: either fails.
+    """
+    sample = voxels[::2, ::4, ::4]
+    air = np.mean((sample > -1150) & (sample < -850))
+    tissue = np.mean((sample > -200) & (sample < 200))
+    if air < 0.002 or tissue < 0.05:
+        raise Rejected("implausible_hu", f"{air:.1%} of the voxels are air, {tissue:.1%} soft tissue")

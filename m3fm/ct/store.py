@@ -1,0 +1,27 @@
+"""The volume store: one memory-mappable `.npy` file per series."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3fm.errors import InputError
+
+
+def write_volume(path: Path, voxels: NDArray[np.int16]) -> None:
+    """Write HU [slices, rows, columns] so that a reader sees all of it or nothing."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.save(file, np.ascontiguousarray(voxels, dtype=np.int16))
+    partial.replace(path)
+
+
+def open_volume(path: Path) -> np.memmap:
+    """Map a stored volume, read-only: only the slices that are used are read from the disk."""
+    try:
+        volume = np.load(path, mmap_mode="r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is missing or damaged: curate its dataset again") from error
+    if volume.dtype != np.int16 or volume.ndim != 3:
+        raise InputError(f"{path} holds no volume of HU: curate its dataset again")
+    return volume

@@ -1,0 +1,116 @@
+"""From a stored volume to the model's input: the one preprocessing, used by training, evaluation and
+deployment alike.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage, sparse
+
+from m3fm.config import Pair, Scale, Size3
+from m3fm.ct.geometry import Box, Triple
+
+PREPROCESSING_VERSION = "1"
+"""Changes with any change of the numbers this module gives; a bundle names the one it was made with."""
+
+OUTSIDE_HU = -1000
+"""What lies beside a volume: air."""
+
+
+def window(hu: ArrayLike, limits: Pair) -> NDArray[np.float32]:
+    """HU to [-1, 1]: the window's ends become -1 and +1, and what is beyond them too."""
+    low, high = limits
+    scaled = (np.asarray(hu, np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
+    return scaled.clip(-1, 1, out=scaled)
+
+
+def fit(
+    voxels: NDArray[np.int16], box: Box, voxel_size: Triple, shape: Size3
+) -> tuple[NDArray[np.float32], Triple]:
+    """Crop to the box and bring every axis to `shape`: HU, and the voxel size in mm that they now have.
+
+    A longer axis is shrunk with antialiasing, its extent in mm preserved; a shorter one is padded evenly
+    with air, its voxel size unchanged. Of a memory map, only the box is read.
+    """
+    z0, z1, y0, y1, x0, x1 = box
+    hu = np.asarray(voxels[z0:z1, y0:y1, x0:x1], np.float32)
+    size = list(voxel_size)
+    for axis, (length, target) in enumerate(zip(hu.shape, shape)):
+        if length > target:
+            hu = _resize_axis(hu, axis, target)
+            size[axis] *= length / target
+    before = [(target - length) // 2 for length, target in zip(hu.shape, shape)]
+    after = [target - length - b for length, target, b in zip(hu.shape, shape, before)]
+    if any(before) or any(after):
+        hu = np.pad(hu, list(zip(before, after)), constant_values=OUTSIDE_HU)
+    z, y, x = size
+    return hu, (z, y, x)
+
+
+def filled(box: Box, shape: Size3) -> NDArray[np.bool_]:
+    """Which voxels of what `fit` gives lie in the box, and not in the padding around it."""
+    mask = np.zeros(shape, np.bool_)
+    inside = []
+    for low, high, target in zip(box[::2], box[1::2], shape):
+        length = min(high - low, target)
+        start = (target - length) // 2
+        inside.append(slice(start, start + length))
+    mask[tuple(inside)] = True
+    return mask
+
+
+def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple[NDArray[np.float32], Triple]:
+    """Bring every axis to `shape`, its extent in mm preserved: HU, and the voxel size in mm that follows."""
+    hu = np.asarray(voxels, np.float32)
+    z, y, x = (size * length / target for size, length, target in zip(voxel_size, hu.shape, shape))
+    for axis, target in enumerate(shape):
+        if hu.shape[axis] != target:
+            hu = _resize_axis(hu, axis, target)
+    return hu, (z, y, x)
+
+
+def fit_scale(
+    voxels: NDArray[np.int16], box: Box, voxel_size: Triple, scale: Scale
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The model's input at one of its scales: values in [-1, 1], and the voxel size in mm."""
+    hu, size = fit(voxels, box, voxel_size, scale.shape)
+    return window(hu, scale.hu_window), np.array(size, np.float32)
+
+
+def nodule_window(box: Box, slice_index: int, slices: int = 16) -> Box:
+    """A lung's box limited to `slices` slices around a nodule's.
+
+    The window moves rather than shrinks at the box's ends; a nodule beside the box is still inside it.
+    """
+    low, high = min(box[0], slice_index), max(box[1], slice_index + 1)
+    start = max(low, min(slice_index - slices // 2, high - slices))
+    return start, min(start + slices, high), *box[2:]
+
+
+def rotate(voxels: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
+    """Turn every slice around its middle, with linear interpolation; from outside comes the edge's value."""
+    return ndimage.rotate(voxels, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
+
+
+def _resize_axis(hu: NDArray[np.float32], axis: int, target: int) -> NDArray[np.float32]:
+    """One axis by sparse matrix products: no threads of BLAS to fight with those of other workers."""
+    weights = _weights(hu.shape[axis], target)
+    if axis == 0:
+        return (weights @ hu.reshape(len(hu), -1)).reshape(target, *hu.shape[1:])
+    shape = list(hu.shape)
+    shape[axis] = target
+    resized = np.empty(shape, np.float32)
+    for plane, out in zip(hu, resized):
+        out[:] = weights @ plane if axis == 1 else (weights @ plane.T).T
+    return resized
+
+
+@cache
+def _weights(length: int, target: int) -> sparse.csr_array:
+    """Weights [target, length] of a linear filter as wide as the larger of an old and a new voxel."""
+    step = length / target
+    centres = (np.arange(target) + 0.5) * step - 0.5
+    distance = np.abs(np.arange(length) - centres[:, None]) / max(step, 1.0)
+    weights = np.maximum(0, 1 - distance)
+    return sparse.csr_array((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))

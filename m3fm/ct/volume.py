@@ -1,0 +1,77 @@
+"""One CT series in memory, and its NIfTI form."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3fm.ct.geometry import Rejected, Triple, canonical, check_hu
+
+_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""NIfTI's axes point right and anterior where DICOM's point left and posterior; its own inverse."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Series:
+    """HU in the canonical orientation (see `m3fm.ct.geometry`), and what its files say of it.
+
+    Holds identifiers of the patient: they leave this object only as salted hashes.
+    """
+
+    voxels: NDArray[np.int16]
+    voxel_size: Triple
+    """mm: slice, row, column."""
+    origin_mm: Triple
+    """LPS position (x, y, z) of voxel (0, 0, 0)."""
+    series_uid: str = ""
+    study_uid: str = ""
+    patient_id: str = ""
+    study_date: str = ""
+    """YYYYMMDD."""
+    manufacturer: str = ""
+    model: str = ""
+    kernel: str = ""
+    thickness_mm: float = 0.0
+    """0 where the files do not say; never the spacing."""
+    instance_first: int = 0
+    """InstanceNumber of slice index 0; 0 where the files do not say."""
+    instance_last: int = 0
+    timepoint: str = ""
+    """ClinicalTrialTimePointID."""
+
+
+def read_nifti(path: Path) -> Series:
+    """Read a 3D NIfTI volume of HU, in whatever orientation it was stored.
+
+    Raises Rejected: unreadable, multi_frame, missing_tags, not_axial, implausible_hu.
+    """
+    import nibabel
+
+    try:
+        image = nibabel.load(path)
+        stored = np.asanyarray(image.dataobj)
+    except Exception as error:  # nibabel, gzip and zlib each raise their own
+        raise Rejected("unreadable", type(error).__name__) from error
+    if stored.ndim != 3:
+        raise Rejected("multi_frame", f"{stored.ndim} dimensions")
+    if not (image.header["sform_code"] or image.header["qform_code"]):
+        raise Rejected("missing_tags", "the NIfTI header gives no orientation")
+    limits = np.iinfo(np.int16)
+    hu = stored if stored.dtype == np.int16 else np.rint(stored).clip(limits.min, limits.max).astype(np.int16)
+    voxels, voxel_size, origin = canonical(hu, _RAS @ image.affine)
+    check_hu(voxels)
+    return Series(voxels=voxels, voxel_size=voxel_size, origin_mm=origin)
+
+
+def write_nifti(series: Series, path: Path) -> None:
+    """Write the voxels and their geometry, and nothing that identifies a patient."""
+    import nibabel
+
+    affine = np.diag([*series.voxel_size[::-1], 1.0])
+    affine[:3, 3] = series.origin_mm
+    image = nibabel.Nifti1Image(series.voxels.transpose(2, 1, 0), _RAS @ affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(image.affine, code="scanner")
+    image.set_qform(image.affine, code="scanner")
+    nibabel.save(image, path)

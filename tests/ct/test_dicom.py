@@ -1,0 +1,404 @@
+import pickle
+import warnings
+from pathlib import Path
+
+import dicom_series as series
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from m3fm.ct import dicom
+from m3fm.ct.geometry import REASONS, Rejected
+from m3fm.errors import InputError
+
+HU = series.volume()
+
+
+def simpleitk(files):
+    """HU of files in the order of their positions, each read by SimpleITK on its own."""
+    images = [sitk.ReadImage(str(file)) for file in files]
+    images.sort(key=lambda image: image.GetOrigin()[2])
+    return np.concatenate([sitk.GetArrayFromImage(image) for image in images])
+
+
+def rejected(files, **options):
+    with pytest.raises(Rejected) as caught:
+        dicom.read_series(files, **options)
+    for secret in (series.PATIENT, series.DATE, str(Path(files[0]).parent)):
+        assert secret not in str(caught.value)
+    return caught.value
+
+
+def test_a_sound_series_is_read_in_canonical_orientation(tmp_path):
+    files = series.write(tmp_path / "s", series.datasets(HU))
+    read = dicom.read_series(files[::-1])
+    assert read.voxels.dtype == np.int16
+    np.testing.assert_array_equal(read.voxels, HU)
+    np.testing.assert_array_equal(read.voxels, simpleitk(files))
+    np.testing.assert_allclose(read.voxel_size, series.SPACING, rtol=1e-12)
+    np.testing.assert_allclose(read.origin_mm, series.ORIGIN)
+    assert (read.patient_id, read.study_date, read.timepoint) == (series.PATIENT, series.DATE, "T1")
+    assert (read.manufacturer, read.model, read.kernel, read.thickness_mm) == ("ACME", "Ring 9", "B30f", 5.0)
+    assert (read.instance_first, read.instance_last) == (10, 1)
+    first = pydicom.dcmread(files[0])
+    assert (read.series_uid, read.study_uid) == (first.SeriesInstanceUID, first.StudyInstanceUID)
+
+
+def test_instance_numbers_do_not_order_the_slices(tmp_path):
+    slices = list(series.datasets(HU))
+    for number, tags in enumerate(slices):
+        tags.InstanceNumber = (number * 3) % 10
+    read = dicom.read_series(series.write(tmp_path, slices))
+    np.testing.assert_array_equal(read.voxels, HU)
+    assert (read.instance_first, read.instance_last) == (0, 7)
+
+
+def test_missing_descriptions_are_empty_not_an_error(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        for name in ("InstanceNumber", "SliceThickness", "ConvolutionKernel", "ClinicalTrialTimePointID"):
+            tags[name].value = None
+        del tags.ManufacturerModelName
+    read = dicom.read_series(series.write(tmp_path, slices))
+    assert (read.instance_first, read.thickness_mm, read.kernel, read.model) == (0, 0.0, "", "")
+
+
+ORIENTATIONS = {
+    "both flipped": ([-1, 0, 0, 0, -1, 0], lambda plane: plane[::-1, ::-1]),
+    "rows flipped": ([1, 0, 0, 0, -1, 0], lambda plane: plane[::-1]),
+    "columns flipped": ([-1, 0, 0, 0, 1, 0], lambda plane: plane[:, ::-1]),
+    "transposed": ([0, 1, 0, 1, 0, 0], lambda plane: plane.T),
+    "turned": ([0, -1, 0, 1, 0, 0], lambda plane: plane.T[:, ::-1]),
+}
+
+
+@pytest.mark.parametrize("name", ORIENTATIONS)
+def test_flipped_and_transposed_axial_slices_become_canonical(tmp_path, name):
+    orientation, turn = ORIENTATIONS[name]
+    slices = list(series.datasets(HU))
+    _, rows, columns = HU.shape
+    indices = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1)
+    corner = indices.transpose(2, 0, 1)
+    row, column = turn(corner[0])[0, 0], turn(corner[1])[0, 0]
+    for tags in slices:
+        x, y, z = tags.ImagePositionPatient
+        tags.ImagePositionPatient = [
+            x + column * series.SPACING[2],
+            y + row * series.SPACING[1],
+            z,
+        ]
+        tags.ImageOrientationPatient = orientation
+        if orientation[0] == 0:
+            tags.PixelSpacing = [series.SPACING[2], series.SPACING[1]]
+        series.store(tags, turn(series.stored(tags)))
+    read = dicom.read_series(series.write(tmp_path, slices))
+    np.testing.assert_array_equal(read.voxels, HU)
+    np.testing.assert_allclose(read.voxel_size, series.SPACING)
+    np.testing.assert_allclose(read.origin_mm, series.ORIGIN)
+
+
+def test_rescale_is_that_of_each_slice_and_fractions_are_rounded(tmp_path):
+    slices = list(series.datasets(HU))
+    for number, tags in enumerate(slices):
+        slope = 0.5 + 0.1 * number
+        tags.RescaleSlope, tags.RescaleIntercept = f"{slope:.1f}", "-1100.5"
+        series.store(tags, np.rint((HU[number] + 1100.5) / slope).astype(int))
+    files = series.write(tmp_path, slices)
+    read = dicom.read_series(files)
+    assert np.abs(read.voxels - HU).max() <= 1
+    np.testing.assert_array_equal(read.voxels, np.rint(simpleitk(files)))
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        tags.PhotometricInterpretation = "MONOCHROME1"
+        series.store(tags, 4095 - series.stored(tags))
+    files = series.write(tmp_path, slices)
+    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
+    np.testing.assert_array_equal(simpleitk(files), HU)
+
+
+@pytest.mark.parametrize("declared", [-2000, 63536])
+def test_signed_padding_becomes_the_lowest_air(tmp_path, declared):
+    slices = list(series.datasets(HU))
+    for number, tags in enumerate(slices):
+        tags.PixelRepresentation, tags.RescaleIntercept = 1, 0
+        tags.BitsStored, tags.HighBit = 16, 15
+        padded = HU[number].astype(int)
+        padded[0] = -2000
+        series.store(tags, padded)
+        tags.add_new("PixelPaddingValue", "SS" if declared < 0 else "US", declared)
+    voxels = dicom.read_series(series.write(tmp_path, slices)).voxels
+    assert (voxels[:, 0] == -1024).all()
+    np.testing.assert_array_equal(voxels[:, 1:], HU[:, 1:])
+
+
+def test_a_range_of_padding_values(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        values = series.stored(tags) + 100
+        values[0, ::2], values[0, 1::2] = 3, 9
+        tags.RescaleIntercept = -1124
+        tags.PixelPaddingValue, tags.PixelPaddingRangeLimit = 2, 10
+        series.store(tags, values)
+    voxels = dicom.read_series(series.write(tmp_path, slices)).voxels
+    assert (voxels[:, 0] == -1024).all()
+    np.testing.assert_array_equal(voxels[:, 1:], HU[:, 1:])
+
+
+def test_padding_with_a_tissue_value_makes_no_holes(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        tags.PixelPaddingValue = 1064  # 40 HU
+    np.testing.assert_array_equal(dicom.read_series(series.write(tmp_path, slices)).voxels, HU)
+
+
+def test_signed_twelve_bits_without_sign_extension(tmp_path):
+    slices = list(series.datasets(HU))
+    for number, tags in enumerate(slices):
+        tags.PixelRepresentation, tags.RescaleIntercept = 1, 0
+        series.store(tags, HU[number].astype(int) & 0xFFF)
+    files = series.write(tmp_path, slices)
+    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
+    np.testing.assert_array_equal(simpleitk(files), HU)
+
+
+def test_unsigned_sixteen_bits_beyond_int16_are_clipped_not_wrapped(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        tags.BitsStored, tags.HighBit = 16, 15
+        values = series.stored(tags)
+        values[5, 5] = 65535
+        series.store(tags, values)
+    assert (dicom.read_series(series.write(tmp_path, slices)).voxels[:, 5, 5] == 32767).all()
+
+
+@pytest.mark.parametrize(
+    "syntax", [RLELossless, JPEG2000Lossless, JPEGLSLossless], ids=["rle", "jpeg2000", "jpeg-ls"]
+)
+def test_compressed_slices(tmp_path, syntax):
+    if syntax == JPEGLSLossless:
+        pytest.importorskip("jpeg_ls", reason="pyjpegls, the encoder, is not installed")
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        tags.compress(syntax)
+    files = series.write(tmp_path, slices)
+    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
+
+
+def test_lossless_jpeg_written_by_another_library(tmp_path):
+    for file in series.write(tmp_path / "plain", series.datasets(HU)):
+        image = sitk.ReadImage(str(file))
+        writer = sitk.ImageFileWriter()
+        writer.SetFileName(str(tmp_path / file.name))
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+        writer.KeepOriginalImageUIDOn()
+        writer.Execute(image)
+    files = sorted(tmp_path.glob("*.dcm"))
+    assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
+    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
+
+
+def drop(name):
+    def edit(slices):
+        del slices[4][name]
+
+    return edit
+
+
+def put(name, value, numbers=range(10)):
+    def edit(slices):
+        for number in numbers:
+            setattr(slices[number], name, value)
+
+    return edit
+
+
+def move(step):
+    """Shift each slice by a multiple of its number: (x, y, z) in mm."""
+
+    def edit(slices):
+        for number, tags in enumerate(slices):
+            tags.ImagePositionPatient = [
+                p + number * s for p, s in zip(tags.ImagePositionPatient, step, strict=True)
+            ]
+
+    return edit
+
+
+def turn(degrees, shear):
+    """Slices turned around the x axis, stacked along their normal or, with shear, straight up."""
+
+    def edit(slices):
+        angle = np.radians(degrees)
+        for number, tags in enumerate(slices):
+            tags.ImageOrientationPatient = [1, 0, 0, 0, round(np.cos(angle), 9), round(np.sin(angle), 9)]
+            if not shear:
+                tags.ImagePositionPatient = [0, -np.sin(angle) * 2.5 * number, np.cos(angle) * 2.5 * number]
+
+    return edit
+
+
+def smaller(slices):
+    series.store(slices[6], series.stored(slices[6])[:-2])
+
+
+def shift_one(slices):
+    x, y, z = slices[3].ImagePositionPatient
+    slices[3].ImagePositionPatient = [x + 4, y, z]
+
+
+def coronal(slices):
+    for number, tags in enumerate(slices):
+        tags.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        tags.ImagePositionPatient = [0, 2.5 * number, 0]
+
+
+def double_rescale(slices):
+    for tags in slices:
+        series.store(tags, np.maximum(series.stored(tags) - 1024, 0))
+
+
+def half_position(slices):
+    slices[2].ImagePositionPatient = [1.0, 2.0]
+
+
+ENHANCED = "1.2.840.10008.5.1.4.1.1.2.1"
+SECONDARY = "1.2.840.10008.5.1.4.1.1.7"
+BROKEN = {
+    "gap": ("gap", lambda slices: slices.pop(4)),
+    "gap of several slices": ("gap", lambda slices: slices.__delitem__(slice(3, 6))),
+    "same position twice": ("duplicate_slices", lambda slices: slices.append(slices[2].copy())),
+    "all at one position": ("duplicate_slices", move((0, 0, -2.5))),
+    "uneven steps": ("inconsistent", put("ImagePositionPatient", [*series.ORIGIN[:2], 104.4], [1])),
+    "one slice smaller": ("inconsistent", smaller),
+    "one slice scaled": ("inconsistent", put("PixelSpacing", [0.9, 0.9], [7])),
+    "one slice turned": ("inconsistent", put("ImageOrientationPatient", [1, 0, 0, 0, -1, 0], [7])),
+    "one slice shifted": ("inconsistent", shift_one),
+    "tilted gantry": ("tilted", turn(15, shear=True)),
+    "sheared": ("tilted", move((0, 0.5, 0))),
+    "oblique": ("not_axial", turn(20, shear=False)),
+    "coronal": ("not_axial", coronal),
+    "no position": ("missing_tags", drop("ImagePositionPatient")),
+    "empty position": ("missing_tags", put("ImagePositionPatient", None, [4])),
+    "no orientation": ("missing_tags", drop("ImageOrientationPatient")),
+    "no pixel spacing": ("missing_tags", drop("PixelSpacing")),
+    "no rescale": ("missing_tags", drop("RescaleIntercept")),
+    "half a position": ("unreadable", half_position),
+    "no pixels": ("unreadable", drop("PixelData")),
+    "few pixels": ("unreadable", lambda slices: setattr(slices[4], "PixelData", b"\0" * 100)),
+    "localizer": ("localizer", put("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"])),
+    "one localizer": ("localizer", put("ImageType", ["ORIGINAL", "PRIMARY", "LOCALIZER"], [9])),
+    "MR": ("not_ct", put("Modality", "MR")),
+    "secondary capture": ("not_ct", put("SOPClassUID", SECONDARY)),
+    "colour": ("not_ct", put("SamplesPerPixel", 3)),
+    "enhanced CT": ("multi_frame", put("SOPClassUID", ENHANCED)),
+    "several frames": ("multi_frame", put("NumberOfFrames", 2)),
+    "one slice": ("too_few_slices", lambda slices: slices.__delitem__(slice(1, None))),
+    "rescale forgotten": ("implausible_hu", put("RescaleIntercept", 0)),
+    "rescale twice": ("implausible_hu", double_rescale),
+}
+
+
+@pytest.mark.filterwarnings("ignore:The value length:UserWarning")
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_series_is_refused_with_its_reason(tmp_path, name):
+    reason, edit = BROKEN[name]
+    slices = list(series.datasets(HU))
+    edit(slices)
+    assert rejected(series.write(tmp_path / "s", slices)).reason == reason
+
+
+def test_every_reason_of_the_reader_is_tested():
+    tested = {reason for reason, _ in BROKEN.values()}
+    assert tested == set(REASONS) - {"no_lungs", "no_heart"}
+
+
+def test_the_configured_number_of_slices_is_asked_for(tmp_path):
+    files = series.write(tmp_path / "s", series.datasets(HU))
+    assert dicom.read_series(files, min_slices=10).voxels.shape[0] == 10
+    error = rejected(files, min_slices=11)
+    assert (error.reason, error.detail) == ("too_few_slices", "10, of at least 11")
+    assert rejected_empty() == "too_few_slices"
+
+
+def rejected_empty():
+    with pytest.raises(Rejected) as caught:
+        dicom.read_series([])
+    return caught.value.reason
+
+
+@pytest.mark.parametrize("left", [100, 700, 1300])
+def test_a_file_cut_short_is_named_by_its_slice(tmp_path, left):
+    files = series.write(tmp_path / "s", series.datasets(HU))
+    victim = next(file for file in files if file.stem.endswith("-6"))
+    victim.write_bytes(victim.read_bytes()[:left])
+    error = rejected(files)
+    assert error.reason in ("unreadable", "missing_tags", "not_ct")
+    assert "of 10" in error.detail
+
+
+def test_a_file_cut_in_its_pixels_is_named_by_its_slice(tmp_path):
+    files = series.write(tmp_path / "s", series.datasets(HU))
+    victim = next(file for file in files if file.stem.endswith("-6"))
+    victim.write_bytes(victim.read_bytes()[:-10])
+    error = rejected(files)
+    assert error.reason == "unreadable"
+    assert error.detail.startswith("slice 6 of 10")
+
+
+def test_geometry_is_checked_before_any_pixel_is_read(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        tags.PixelData = b"\0\0"
+    del slices[4]
+    assert rejected(series.write(tmp_path / "s", slices)).reason == "gap"
+
+
+def test_a_little_oblique_is_still_axial(tmp_path):
+    slices = list(series.datasets(HU))
+    turn(6, shear=False)(slices)
+    read = dicom.read_series(series.write(tmp_path, slices))
+    np.testing.assert_array_equal(read.voxels, HU)
+    np.testing.assert_allclose(read.voxel_size, series.SPACING)
+
+
+def test_positions_rounded_to_a_tenth_of_a_mm_are_even(tmp_path):
+    slices = list(series.datasets(HU, spacing=(0.625, 0.7, 0.7)))
+    for tags in slices:
+        tags.ImagePositionPatient = [round(float(place), 1) for place in tags.ImagePositionPatient]
+    read = dicom.read_series(series.write(tmp_path, slices))
+    assert read.voxel_size[0] == pytest.approx(0.625, abs=0.02)
+
+
+def test_index_finds_series_in_any_tree(tmp_path, caplog):
+    one = series.write(tmp_path / "a" / "b", series.datasets(HU[:3], series_uid="1.2.3"))
+    two = series.write(tmp_path / "a" / "b" / "c", series.datasets(HU[:2], series_uid="1.2.4"))
+    (tmp_path / "a" / "notes.txt").write_text("no DICOM")
+    (tmp_path / "a" / "empty.dcm").touch()
+    (tmp_path / "a" / "cut.dcm").write_bytes(one[0].read_bytes()[:500])
+    with caplog.at_level("INFO", logger="m3fm.ct.dicom"):
+        found = dicom.index([tmp_path / "a", one[0].parent / "missing"])
+    assert found == {"1.2.3": one, "1.2.4": two}
+    assert caplog.messages == ["3 files are no readable DICOM images and were ignored"]
+    assert dicom.index(two) == {"1.2.4": two}
+
+
+def test_reasons_are_closed_and_survive_a_worker_process():
+    error = pickle.loads(pickle.dumps(Rejected("gap", "after slice 3")))
+    assert (error.reason, error.detail) == ("gap", "after slice 3")
+    assert isinstance(error, InputError)
+    assert str(error).startswith("gap: ")
+    with pytest.raises(KeyError):
+        Rejected("bad mood")
+
+
+def test_reading_a_sound_series_warns_of_nothing(tmp_path):
+    files = series.write(tmp_path, series.datasets(HU))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dicom.read_series(files)

@@ -1,0 +1,191 @@
+import itertools
+from pathlib import Path
+
+import dicom_series as series
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m3fm.ct import dicom
+from m3fm.ct.geometry import Rejected, canonical, check_hu
+from m3fm.ct.store import open_volume, write_volume
+from m3fm.ct.volume import Series, read_nifti, write_nifti
+from m3fm.errors import InputError
+
+HU = series.volume()
+RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def lps_affine(spacing=series.SPACING, origin=series.ORIGIN):
+    """From indices [slice, row, column] to LPS mm."""
+    affine = np.zeros((4, 4))
+    affine[[2, 1, 0], [0, 1, 2]] = spacing
+    affine[:3, 3] = origin
+    affine[3, 3] = 1
+    return affine
+
+
+def reordered(voxels, affine, axes, flips):
+    """The same volume in space, stored with its axes in another order and some of them reversed."""
+    to_old = np.zeros((4, 4))
+    to_old[3, 3] = 1
+    for new, (old, flip) in enumerate(zip(axes, flips, strict=True)):
+        to_old[old, new] = -1 if flip else 1
+        to_old[old, 3] = voxels.shape[old] - 1 if flip else 0
+    steps = tuple(slice(None, None, -1 if flip else 1) for flip in flips)
+    return voxels.transpose(axes)[steps], affine @ to_old
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    axes=st.permutations(range(3)),
+    flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    degrees=st.floats(-9, 9),
+)
+def test_canonical_undoes_every_order_and_direction_of_the_axes(axes, flips, degrees):
+    angle = np.radians(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    affine = turn @ lps_affine()
+    voxels, size, origin = canonical(*reordered(HU, affine, axes, flips))
+    np.testing.assert_array_equal(voxels, HU)
+    assert voxels.flags.c_contiguous
+    np.testing.assert_allclose(size, series.SPACING)
+    np.testing.assert_allclose(origin, affine[:3, 3], atol=1e-9)
+
+
+def test_canonical_refuses_what_is_too_oblique():
+    angle = np.radians(30)
+    turn = np.eye(4)
+    turn[1:3, 1:3] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    with pytest.raises(Rejected, match="30 degrees"):
+        canonical(HU, turn @ lps_affine())
+
+
+def test_nifti_round_trip_keeps_voxels_and_geometry(tmp_path):
+    path = tmp_path / "ct.nii.gz"
+    write_nifti(Series(voxels=HU, voxel_size=series.SPACING, origin_mm=series.ORIGIN, patient_id="DOE"), path)
+    read = read_nifti(path)
+    np.testing.assert_array_equal(read.voxels, HU)
+    np.testing.assert_allclose(read.voxel_size, series.SPACING, rtol=1e-7)
+    np.testing.assert_allclose(read.origin_mm, series.ORIGIN, rtol=1e-6)
+    assert b"DOE" not in nibabel.load(path).header.binaryblock
+    assert read.patient_id == ""
+
+
+def test_nifti_is_what_simpleitk_reads_and_writes(tmp_path):
+    files = series.write(tmp_path / "s", series.datasets(HU))
+    ours, theirs = tmp_path / "ours.nii.gz", tmp_path / "theirs.nii.gz"
+    read = dicom.read_series(files)
+    write_nifti(read, ours)
+    image = sitk.ReadImage(str(ours))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), read.voxels)
+    np.testing.assert_allclose(image.GetSpacing(), read.voxel_size[::-1], rtol=1e-6)
+    np.testing.assert_allclose(image.GetOrigin(), read.origin_mm, rtol=1e-6)
+    np.testing.assert_allclose(image.GetDirection(), np.eye(3).ravel(), atol=1e-6)
+
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(files[0].parent)))
+    image = reader.Execute()
+    sitk.WriteImage(image, str(theirs))
+    again = read_nifti(theirs)
+    np.testing.assert_array_equal(again.voxels, read.voxels)
+    np.testing.assert_array_equal(np.float32(again.voxel_size), np.float32(read.voxel_size))
+    np.testing.assert_allclose(again.origin_mm, read.origin_mm, rtol=1e-6)
+
+
+@pytest.mark.parametrize("flips", list(itertools.product([False, True], repeat=3)))
+def test_nifti_in_any_orientation_is_the_same_volume(tmp_path, flips):
+    stored, affine = reordered(HU, lps_affine(), (2, 0, 1), flips)
+    nibabel.save(nibabel.Nifti1Image(stored, RAS @ affine), tmp_path / "x.nii")
+    read = read_nifti(tmp_path / "x.nii")
+    np.testing.assert_array_equal(read.voxels, HU)
+    np.testing.assert_allclose(read.voxel_size, series.SPACING, rtol=1e-6)
+    np.testing.assert_allclose(read.origin_mm, series.ORIGIN, rtol=1e-6)
+
+
+def test_nifti_of_floats_is_rounded_and_scaled_integers_are_scaled(tmp_path):
+    stored, affine = reordered(HU, lps_affine(), (2, 1, 0), (False,) * 3)
+    nibabel.save(nibabel.Nifti1Image(stored.astype(np.float32) + 0.2, RAS @ affine), tmp_path / "f.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "f.nii").voxels, HU)
+    image = nibabel.Nifti1Image(stored.astype(np.float32) * 2 - 8, RAS @ affine)
+    image.header.set_data_dtype(np.int16)
+    image.header.set_slope_inter(2, -8)
+    nibabel.save(image, tmp_path / "s.nii")
+    assert nibabel.load(tmp_path / "s.nii").dataobj.slope == 2
+    with pytest.raises(Rejected, match="implausible_hu"):
+        read_nifti(tmp_path / "s.nii")
+
+
+def bad_nifti(kind, path: Path):
+    affine = RAS @ lps_affine()[:, [2, 1, 0, 3]]
+    image = nibabel.Nifti1Image(HU.transpose(2, 1, 0), affine)
+    if kind == "4d":
+        image = nibabel.Nifti1Image(np.stack([HU, HU], -1), affine)
+    if kind == "unoriented":
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+    nibabel.save(image, path)
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-500])
+    if kind == "garbage":
+        path.write_bytes(b"no image at all")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("4d", "multi_frame"),
+        ("unoriented", "missing_tags"),
+        ("cut", "unreadable"),
+        ("garbage", "unreadable"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
+def test_a_bad_nifti_is_refused_with_its_reason(tmp_path, kind, reason, suffix):
+    path = tmp_path / f"bad.{suffix}"
+    bad_nifti(kind, path)
+    with pytest.raises(Rejected) as caught:
+        read_nifti(path)
+    assert caught.value.reason == reason
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_hu_need_air_and_tissue():
+    check_hu(HU)
+    for wrong in (HU + 1024, HU - 1024, np.full_like(HU, -1000), np.zeros_like(HU)):
+        with pytest.raises(Rejected, match="implausible_hu"):
+            check_hu(wrong)
+
+
+def test_the_store_gives_back_what_it_took(tmp_path):
+    path = tmp_path / "v.npy"
+    write_volume(path, HU[:, ::-1])
+    volume = open_volume(path)
+    assert isinstance(volume, np.memmap)
+    np.testing.assert_array_equal(volume, HU[:, ::-1])
+    with pytest.raises(ValueError, match="read-only"):
+        volume[0, 0, 0] = 1
+    assert [file.name for file in tmp_path.iterdir()] == ["v.npy"]
+
+
+def test_the_store_gives_the_same_bytes_for_the_same_voxels(tmp_path):
+    write_volume(tmp_path / "a.npy", HU)
+    write_volume(tmp_path / "b.npy", HU.transpose(2, 1, 0).copy().transpose(2, 1, 0))
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+
+
+def test_a_damaged_volume_is_bad_input(tmp_path):
+    path = tmp_path / "v.npy"
+    with pytest.raises(InputError, match="missing or damaged"):
+        open_volume(path)
+    write_volume(path, HU)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="missing or damaged"):
+        open_volume(path)
+    np.save(path, HU.astype(np.float32))
+    with pytest.raises(InputError, match="no volume of HU"):
+        open_volume(path)
