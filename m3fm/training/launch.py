@@ -14,8 +14,7 @@ from m3fm.artifacts import seal, to_json, write_json, written_whole
 from m3fm.cluster import local_ray
 from m3fm.config import LaunchConfig, OptimizerConfig
 from m3fm.progress import Advance, tracked
-from m3fm.training.loop import Worker, train
-from m3fm.training.objective import Objective
+from m3fm.training.loop import Objective, Worker, train
 
 PROGRESS = "progress.json"
 """What the first worker tells the driver, beside the checkpoints."""

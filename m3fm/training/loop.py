@@ -16,10 +16,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from m3fm.artifacts import text_digest
 from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.training.objective import Batch, Objective
 from m3fm.training.planner import Unit, assign
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+Batch = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
+
+    model: nn.Module
+    names: list[str]
+    """Of the units: tasks or scales."""
+
+    def units(self, step: int) -> list[Unit]:
+        """The micro-batches of an optimiser step."""
+
+    def load(self, step: int, unit: Unit) -> Batch:
+        """The tensors of a micro-batch."""
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """The mean loss of a micro-batch."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
 from m3fm.training.launch import fit_into
-from m3fm.training.objective import Multitask, Objective
+from m3fm.training.loop import Objective
+from m3fm.training.objective import Multitask
 
 
 def _objective(dataset: Path, pretrained: Path | None, run: RunConfig, tokenizer: str) -> Objective:

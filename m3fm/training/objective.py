@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -21,26 +20,8 @@ from m3fm.model.predictors import task_loss
 from m3fm.model.text import encode
 from m3fm.questions import OUT_OF_SCOPE
 from m3fm.tasks import TASKS
+from m3fm.training.loop import Batch
 from m3fm.training.planner import Unit
-
-Batch = dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
-
-    model: nn.Module
-    names: list[str]
-    """Of the units: tasks or scales."""
-
-    def units(self, step: int) -> list[Unit]:
-        """The micro-batches of an optimiser step."""
-
-    def load(self, step: int, unit: Unit) -> Batch:
-        """The tensors of a micro-batch."""
-
-    def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """The mean loss of a micro-batch."""
 
 
 class Pretraining:

@@ -7,7 +7,8 @@ from m3fm.artifacts import Reference
 from m3fm.config import RunConfig
 from m3fm.model.checkpoint import write_config
 from m3fm.training.launch import fit_into
-from m3fm.training.objective import Objective, Pretraining
+from m3fm.training.loop import Objective
+from m3fm.training.objective import Pretraining
 
 
 def _objective(dataset: Path, run: RunConfig) -> Objective:

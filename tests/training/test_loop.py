@@ -12,8 +12,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.training.loop import Worker, learning_rate, parameter_groups, train
-from m3fm.training.objective import Batch
+from m3fm.training.loop import Batch, Worker, learning_rate, parameter_groups, train
 from m3fm.training.planner import Unit
 
 OPTIMIZER = OptimizerConfig(steps=8, warmup=2, lr=0.01, checkpoint_every=3)
