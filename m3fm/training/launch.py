@@ -58,7 +58,7 @@ def _followed(what: str, steps: int, storage: Path) -> Iterator[None]:
                     seen = told["step"]
                     advance(seen, f"loss {told['loss']:.3f}")
 
-    with tracked(f"{what}: step", steps) as advance:
+    with tracked(f"{what} step", steps) as advance:
         thread = threading.Thread(target=follow, args=(advance,), daemon=True)
         thread.start()
         try:

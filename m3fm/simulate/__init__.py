@@ -1,0 +1,5 @@
+"""The simulated lung cancer screening cohort."""
+
+from m3fm.simulate.cohort import simulate
+
+__all__ = ["simulate"]

@@ -1,0 +1,111 @@
+"""The simulated lung cancer screening cohort: DICOM series of chest phantoms, and the tables to them."""
+
+import multiprocessing
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from m3fm.artifacts import seal, written_whole
+from m3fm.config import SimulateConfig
+from m3fm.progress import tracked
+from m3fm.simulate.course import draw_course
+from m3fm.simulate.dicom import axial_slices, localizer_slices, write_series
+from m3fm.simulate.exam import Exam
+from m3fm.simulate.faults import FAULTS
+from m3fm.simulate.lesions import draw_findings
+from m3fm.simulate.people import Person
+from m3fm.simulate.phantom import draw_chest
+from m3fm.simulate.scanner import reconstruct
+from m3fm.simulate.tables import Row, patient_rows, write_tables
+
+
+class Written(NamedTuple):
+    """What there is to say of a patient once the images are written; series go by SeriesInstanceUID."""
+
+    rows: dict[str, list[Row]]
+    digests: dict[str, str]
+    broken: dict[str, str]
+    """The fault of each broken series."""
+
+
+def simulate(out: Path, config: SimulateConfig, workers: int = 2) -> None:
+    """Write a cohort to `out`: cohort.json, tables/*.csv and images/<patient>/<study>/<series>/*.dcm.
+
+    The same configuration gives the same bytes, however many processes work on it, and a patient is the
+    same in a cohort of any size. `cohort.json` says which series were broken on purpose, and how.
+    """
+    with written_whole(out) as partial:
+        patients = list(_written(partial / "images", config, workers))
+        counts = write_tables(partial / "tables", (patient.rows for patient in patients))
+        broken = {uid: fault for patient in patients for uid, fault in patient.broken.items()}
+        content = {
+            "config": config.model_dump(mode="json"),
+            "counts": {**counts, "broken": dict(Counter(broken.values()))},
+            "broken": broken,
+            "series": {uid: digest for patient in patients for uid, digest in patient.digests.items()},
+        }
+        seal(partial, "cohort.json", content)
+
+
+def _written(images: Path, config: SimulateConfig, workers: int) -> Iterator[Written]:
+    """Write the patients' images in several processes, and yield the patients in their order."""
+    # Spawned, not forked: whoever calls this may have threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
+    try:
+        futures = [pool.submit(write_patient, images, config, number) for number in range(config.patients)]
+        with tracked("simulated patients", config.patients) as advance:
+            for number, future in enumerate(futures, 1):
+                yield future.result()
+                advance(number, "")
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when its parent is killed: else it would write on into what the next run writes."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def write_patient(images: Path, config: SimulateConfig, number: int) -> Written:
+    """Write the images of one patient, the number of which is from 0, below `images`."""
+    course = draw_course(config, number)
+    counts: dict[str, int] = {}
+    digests: dict[str, str] = {}
+    for exam in course.exams:
+        folder = images / str(course.person.pid) / exam.study_uid
+        for uid, (count, digest) in write_exam(folder, course.person, exam, [config.seed, number]).items():
+            counts[uid], digests[uid] = count, digest
+    broken = {plan.uid: plan.fault for exam in course.exams for plan in exam.series if plan.fault}
+    return Written(patient_rows(course.person, course.outcome, course.exams, counts), digests, broken)
+
+
+def write_exam(folder: Path, person: Person, exam: Exam, seed: list[int]) -> dict[str, tuple[int, str]]:
+    """Draw an exam and write its series: the number of images and the digest of each."""
+    canvas = draw_chest(exam.anatomy, exam.grid, np.random.default_rng([*seed, 8]))
+    draw_findings(canvas, exam.findings, [*seed, 9], exam.timepoint)
+    written = {}
+    for plan in exam.series:
+        rng = np.random.default_rng([*seed, 10, exam.timepoint, plan.number])
+        if plan.kernel is None:
+            slices = localizer_slices(exam, np.rint(canvas.hu).astype(np.int16))
+        else:
+            slices = axial_slices(exam, reconstruct(canvas.hu, plan.kernel, rng))
+        if plan.fault is not None:
+            slices = FAULTS[plan.fault](slices, rng)
+        digest = write_series(folder / plan.uid, slices, person, exam, plan, rng)
+        written[plan.uid] = len(slices), digest
+    return written

@@ -1,0 +1,114 @@
+"""One screening exam: its identifiers, its geometry, and the series that were made of it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom.uid import generate_uid
+
+from m3fm.config import SimulateConfig
+from m3fm.simulate.anatomy import Anatomy
+from m3fm.simulate.faults import FAULTS
+from m3fm.simulate.findings import ExamFindings, Nodule
+from m3fm.simulate.people import Person
+from m3fm.simulate.phantom import ABOVE_MM, BELOW_MM, Grid
+from m3fm.simulate.scanner import SCANNERS, Kernel, Scanner
+
+STUDY_DATES = ("19990102", "20000102", "20010102")
+"""As NLST shifts them, so that only the screening year can be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesPlan:
+    """One series: a reconstruction with a kernel, or the localizer, which has none."""
+
+    uid: str
+    number: int
+    kernel: Kernel | None
+    fault: str | None = None
+    """How it is broken, a key of FAULTS."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exam:
+    """What took place at T0, T1 or T2."""
+
+    timepoint: int
+    day: int
+    """Since randomisation."""
+    study_uid: str
+    frame_uid: str
+    scanner: Scanner
+    grid: Grid
+    centre: tuple[float, float]
+    """Middle of the chest in the scanner's coordinates, y and x in mm."""
+    table_z: float
+    """Bases of the lungs in the scanner's coordinates, mm."""
+    anatomy: Anatomy
+    findings: ExamFindings
+    series: tuple[SeriesPlan, ...]
+
+    def slice_number(self, nodule: Nodule) -> int:
+        """InstanceNumber of the slice through the middle of a nodule: 1 is the most cranial."""
+        z = nodule.centre(self.anatomy)[0]
+        index = round((z - self.grid.origin[0]) / self.grid.voxel_size[0])
+        return self.grid.slices - min(max(index, 0), self.grid.slices - 1)
+
+
+def plan_exam(
+    person: Person,
+    anatomy: Anatomy,
+    findings: ExamFindings,
+    timepoint: int,
+    day: int,
+    config: SimulateConfig,
+    rng: np.random.Generator,
+) -> Exam:
+    """Choose how the patient lies in the scanner, and which of the series are broken."""
+    anatomy = anatomy.breathed(rng)
+    slices = int(rng.integers(config.slices[0], config.slices[1] + 1))
+    pixel = round(config.field_of_view_mm * float(rng.uniform(0.99, 1.05)) / config.rows, 4)
+    spacing = round((anatomy.length + BELOW_MM + ABOVE_MM) / (slices - 1), 2)
+    y, x = (round(float(rng.normal(0, 3)), 1) for _ in range(2))
+    corner = -pixel * (config.rows - 1) / 2
+    identity = [str(config.seed), str(person.pid), str(timepoint)]
+    return Exam(
+        timepoint=timepoint,
+        day=day,
+        study_uid=_uid("study", identity),
+        frame_uid=_uid("frame", identity),
+        scanner=SCANNERS[person.centre - 1],
+        grid=Grid(
+            slices=slices,
+            rows=config.rows,
+            origin=(-BELOW_MM, corner - y, corner - x),
+            voxel_size=(spacing, pixel, pixel),
+        ),
+        centre=(y, x),
+        table_z=round(float(rng.uniform(-330, -230)), 1),
+        anatomy=anatomy,
+        findings=findings,
+        series=_plan_series(SCANNERS[person.centre - 1], identity, config.broken_share, rng),
+    )
+
+
+def _plan_series(
+    scanner: Scanner, identity: list[str], broken_share: float, rng: np.random.Generator
+) -> tuple[SeriesPlan, ...]:
+    """A localizer and two reconstructions, of which one at most is broken."""
+    broken = rng.random() < 2 * broken_share
+    which, fault = int(rng.integers(2)), str(rng.choice(sorted(FAULTS)))
+    plans = [SeriesPlan(uid=_uid("localizer", identity), number=1, kernel=None)]
+    for index, kernel in enumerate(scanner.kernels):
+        plans.append(
+            SeriesPlan(
+                uid=_uid(kernel.name, identity),
+                number=2 + index,
+                kernel=kernel,
+                fault=fault if broken and which == index else None,
+            )
+        )
+    return tuple(plans)
+
+
+def _uid(what: str, identity: list[str]) -> str:
+    return str(generate_uid(entropy_srcs=["m3fm simulate", what, *identity]))
