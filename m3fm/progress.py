@@ -29,19 +29,19 @@ def tracked(what: str, total: int) -> Iterator[Advance]:
 
 
 def _lines(what: str, total: int) -> Advance:
-    began = told = time.monotonic()
-    first: int | None = None
+    told = time.monotonic()
+    first: tuple[int, float] | None = None
 
     def advance(done: int, note: str) -> None:
         nonlocal told, first
-        # Resumed work starts in the middle: only what is done here tells how fast it goes.
-        first = done - 1 if first is None else first
         now = time.monotonic()
+        # Neither what an earlier run has done nor the time to start up tells how fast the work goes.
+        first = first or (done, now)
         if now - told < LINE_SECONDS and done < total:
             return
         told = now
-        left = (now - began) / max(done - first, 1) * (total - done)
-        parts = [f"{what} {done}/{total}", note, f"{left:.0f} s left" if done < total else ""]
+        left = (now - first[1]) / max(done - first[0], 1) * (total - done)
+        parts = [f"{what} {done}/{total}", note, f"{left:.0f} s left" if first[0] < done < total else ""]
         print("   " + ", ".join(part for part in parts if part), file=sys.stderr, flush=True)
 
     return advance

@@ -88,6 +88,8 @@ class TextTransformer(nn.Module):
                     intermediate_size=4 * config.width,
                     max_position_embeddings=max(config.max_tokens, config.max_question_tokens) + PAD + 1,
                     type_vocab_size=1,
+                    hidden_dropout_prob=config.dropout,
+                    attention_probs_dropout_prob=config.dropout,
                     layer_norm_eps=1e-5,
                     pad_token_id=PAD,
                     bos_token_id=0,

@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python 3.11 to 3.13 with pip, and nothing else. All that they write is in
+# .venv and in the state directory ($M3FM_STATE, or .m3fm); `make clean` removes both.
+
+PYTHON ?= python3
+export M3FM_STATE ?= $(CURDIR)/.m3fm
+BIN := $(CURDIR)/.venv/bin
+# Runs a command with its caches, settings and temporary files in the state directory.
+IN_STATE := $(BIN)/python -m m3fm.environment
+export PATH := $(BIN):$(PATH)
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test test-slow lint types data lock clean
+demo: .venv/ready
+	$(BIN)/m3fm demo
+
+test: .venv/ready
+	$(IN_STATE) $(BIN)/pytest -m "not slow" -n 2 --dist loadscope
+
+test-slow: .venv/ready
+	$(IN_STATE) $(BIN)/pytest -m slow
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/ready
+	$(BIN)/mypy
+
+# The same dataset version as the pipeline's, by `dvc repro`.
+data: .venv/ready
+	$(IN_STATE) $(BIN)/dvc repro
+
+# Exact versions of everything that the environment now holds.
+lock: .venv/ready
+	@{ echo '# Exact versions that `make` installs from (pip install -c). Written by `make lock`.'; \
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' | grep -v '^#'; } > requirements.lock
+
+.venv/ready: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	echo 'm3fm needs Python 3.11, 3.12 or 3.13: make demo PYTHON=/path/to/python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+# pip asks rustc for its version, and rustup would write into the home directory.
+	RUSTUP_HOME=$(M3FM_STATE)/rustup $(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv $(M3FM_STATE)

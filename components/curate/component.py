@@ -1,0 +1,24 @@
+"""Kubeflow component: curate a source of exams."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
+    """Turn a source of exams into a dataset: volumes, regions, labels, splits.
+
+    Args:
+        cohort: Reference to the source.
+        kind: Format of the source, nlst or dicom.
+        config: Configuration of the run, as JSON.
+        code: Digest of the code.
+        state: Directory that all steps share.
+
+    Returns:
+        Output: Reference to the dataset.
+    """
+    from m3fm import steps
+
+    return steps.curate(cohort, kind, config, code, state)

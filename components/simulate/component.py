@@ -1,0 +1,22 @@
+"""Kubeflow component: simulate a screening cohort."""
+
+from kfp import dsl
+
+from components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def simulate(config: str, code: str, state: str) -> str:
+    """Write a simulated screening cohort: DICOM CT series, and tables in NLST's format.
+
+    Args:
+        config: Configuration of the run, as JSON.
+        code: Digest of the code.
+        state: Directory that all steps share.
+
+    Returns:
+        Output: Reference to the cohort.
+    """
+    from m3fm import steps
+
+    return steps.simulate(config, code, state)

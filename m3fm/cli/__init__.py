@@ -1,0 +1,21 @@
+"""The command line. Bad input gets one line and exit code 2; what fails for another reason gets 1."""
+
+import sys
+
+from m3fm.cli import run, steps, use  # noqa: F401 (they add their commands)
+from m3fm.cli.app import app
+from m3fm.errors import InputError
+
+
+def main() -> None:
+    """Run `m3fm`."""
+    try:
+        app()
+    except InputError as error:
+        print(f"m3fm: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if (error.name or "m3fm").startswith("m3fm"):
+            raise
+        print(f'm3fm: this needs {error.name}: pip install "m3fm[train,pipelines]"', file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,130 @@
+"""Commands for the whole chain: the pipeline on this machine, or on a cluster."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from m3fm.cli.app import ALL, AsJson, Params, StateDirectory, app, configured, entered
+from m3fm.environment import State
+from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    from m3fm.config import RunConfig
+    from pipelines.runner import Finished
+
+
+class Pipeline(StrEnum):
+    """The pipelines that can be run."""
+
+    screening = "screening"
+
+
+class Backend(StrEnum):
+    """Where a pipeline runs."""
+
+    local = "local"
+    kfp = "kfp"
+
+
+@app.command(rich_help_panel=ALL)
+def demo(params: Params = None, state: StateDirectory = None) -> None:
+    """Run the screening pipeline on simulated patients, and show what came of it (minutes)."""
+    finished = _local(configured(params), entered(state), None, "nlst")
+    _summary(finished)
+    _places(finished, entered(state))
+
+
+@app.command(rich_help_panel=ALL)
+def run(
+    pipeline: Annotated[Pipeline, typer.Argument(help="Which pipeline.")],
+    params: Params = None,
+    state: StateDirectory = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Directory of exams to start from. Default: simulate them.")
+    ] = None,
+    kind: Annotated[str, typer.Option(help="Format of the source: nlst, or dicom.")] = "nlst",
+    backend: Annotated[Backend, typer.Option(help="local, or kfp: a cluster with --host.")] = Backend.local,
+    host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines.")] = "",
+    compile_to: Annotated[
+        Path | None, typer.Option("--compile", help="Only write the pipeline's IR YAML to this file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a Kubeflow pipeline. What has not changed since the last run is reused."""
+    if compile_to is not None:
+        from pipelines.compile import compile_to as write
+
+        write("screening" if source is None else "screening_of", compile_to)
+        return
+    if backend is Backend.local:
+        finished = _local(configured(params), entered(state), source, kind, quiet=as_json)
+        if as_json:
+            steps = [vars(step) for step in finished.steps]
+            typer.echo(json.dumps({"outputs": finished.outputs, "steps": steps, "log": str(finished.log)}))
+        else:
+            _summary(finished)
+            for name, value in finished.outputs.items():
+                typer.echo(f"{name:<16}{value}")
+        return
+    if not host:
+        raise InputError("--backend kfp needs the address of Kubeflow Pipelines: --host URL")
+    entered()
+    from pipelines import runner
+    from pipelines.screening.pipeline import MOUNT
+
+    values = runner.arguments(configured(params), State(state or Path(MOUNT)))
+    if source is not None:
+        values |= {"source": runner.source_reference(source, kind), "kind": kind}
+    typer.echo(runner.run_cluster("screening" if source is None else "screening_of", values, host))
+
+
+def _local(
+    config: "RunConfig", state: State, source: Path | None, kind: str, quiet: bool = False
+) -> "Finished":
+    from pipelines import runner
+
+    values = runner.arguments(config, state)
+    if source is not None:
+        values |= {"source": runner.source_reference(source, kind), "kind": kind}
+    name = "screening" if source is None else "screening_of"
+    try:
+        return runner.run_local(name, values, state, sys.stderr if quiet else sys.stdout)
+    except runner.StepFailed as failed:
+        typer.echo(f"m3fm: {failed}", err=True)
+        raise typer.Exit(2 if failed.kind == "input" else 1) from failed
+
+
+def _summary(finished: "Finished") -> None:
+    """Which steps ran, which were reused, and how long it took."""
+    reused = [step.name for step in finished.steps if step.reused]
+    ran = [f"{step.name} {step.seconds:.0f} s" for step in finished.steps if not step.reused]
+    typer.echo(f"\nreused: {', '.join(reused) or 'nothing'}\nran: {', '.join(ran) or 'nothing'}")
+    typer.echo(f"{finished.seconds:.0f} s in all; log: {finished.log}\n")
+
+
+def _places(finished: "Finished", state: State) -> None:
+    from m3fm.artifacts import Reference
+    from m3fm.cli.show import results
+
+    paths = {
+        name: Reference.parse(finished.outputs[name]).path for name in ("evaluation", "dataset", "bundle")
+    }
+    results(paths["evaluation"])
+    database = state.root / "mlflow" / "mlflow.db"
+    mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    lines = {
+        "report": paths["evaluation"] / "report.html",
+        "dataset": f"{paths['dataset']} ({finished.outputs['dataset_version']})",
+        "ONNX bundle": paths["bundle"],
+        "MLflow database": database,
+        "model": finished.outputs["model"],
+        "MLflow's pages": f"{mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
+    }
+    for name, value in lines.items():
+        typer.echo(f"{name:<16}{value}")
+    typer.echo("\nSimulated patients; research software, not a medical device.")

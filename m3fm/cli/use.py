@@ -1,0 +1,123 @@
+"""Commands for people who use a model: pull it, ask it, and see what is installed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from m3fm.cli.app import USE, AsJson, StateDirectory, app, entered
+from m3fm.environment import State
+from m3fm.errors import InputError
+
+
+@app.command(rich_help_panel=USE)
+def pull(
+    model: Annotated[str, typer.Argument(help="NAME (newest), NAME/VERSION or NAME@ALIAS.")],
+    out: Annotated[Path, typer.Argument(help="Directory to write the bundle to.")],
+    state: StateDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download a registered bundle, and check every file of it."""
+    root = entered(state).root
+    from m3fm import registry
+
+    registry.open_tracking(root)
+    name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
+    if not version:
+        found = registry.versions(name)
+        if not found:
+            raise InputError(f"no model is called {name!r} in the registry of {root}")
+        version = found[0]["version"]
+    pulled = registry.pull(name, version, out)
+    said = {"model": f"models:/{pulled.name}/{pulled.version}", "run": pulled.run_id, "bundle": str(out)}
+    typer.echo(json.dumps(said) if as_json else f"{said['model']} is in {out}")
+
+
+@app.command(rich_help_panel=USE)
+def predict(
+    bundle: Annotated[Path, typer.Option(help="Directory that m3fm pull or export wrote.")],
+    ct: Annotated[Path | None, typer.Option(help="Folder of one DICOM series, or a NIfTI file.")] = None,
+    clinical: Annotated[Path | None, typer.Option(help="JSON file of clinical elements.")] = None,
+    nodules: Annotated[Path | None, typer.Option(help="JSON file of a nodule report.")] = None,
+    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    question: Annotated[str | None, typer.Option(help="A question in your own words.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Answer for one patient. Needs ONNX Runtime (the extra "cpu" or "gpu"), not torch."""
+    from m3fm.ct.geometry import Rejected
+    from m3fm.deploy.predictor import run_predict
+
+    try:
+        result = run_predict(bundle, ct, clinical, task, question, nodules, device)  # type: ignore[arg-type]
+    except Rejected as rejected:
+        raise InputError(f"{ct} cannot be used: {rejected}") from rejected
+    if as_json:
+        typer.echo(json.dumps(result))
+        return
+    from rich.console import Console
+
+    from m3fm.deploy.show import to_table
+
+    Console().print(to_table(result))
+
+
+@app.command(rich_help_panel=USE)
+def info(as_json: AsJson = False) -> None:
+    """Show what is installed, where files are kept, and the tasks."""
+    found = _info()
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    for key in ("version", "state", "runtime"):
+        typer.echo(f"{key:<10}{found[key]}")
+    packages = ", ".join(
+        f"{name} {version or '(not installed)'}" for name, version in found["packages"].items()
+    )
+    typer.echo(f"{'packages':<10}{packages}\n")
+    table = Table("task", "answers", "scale", "labels from")
+    for name, task in found["tasks"].items():
+        table.add_row(name, ", ".join(task["answers"]), task["scale"] or "text only", task["source"])
+    Console().print(table)
+
+
+def _info() -> dict[str, Any]:
+    from dataclasses import asdict
+    from importlib.metadata import PackageNotFoundError, version
+
+    import m3fm
+    from m3fm.deploy.runtime import check_installation
+    from m3fm.tasks import TASKS
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    try:
+        check_installation()
+        runtime = "ONNX Runtime is ready"
+    except InputError as problem:
+        runtime = str(problem)
+    packages = (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "torch",
+        "ray",
+        "kfp",
+        "dvc",
+        "mlflow",
+        "great-expectations",
+    )
+    return {
+        "version": m3fm.__version__,
+        "state": str(State.default().root),
+        "runtime": runtime,
+        "packages": {name: installed(name) for name in packages},
+        "tasks": {name: asdict(task) for name, task in TASKS.items()},
+    }

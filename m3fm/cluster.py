@@ -1,0 +1,68 @@
+"""Ray for the length of a block: a cluster that is running, or one of this machine's own."""
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+OBJECT_STORE_BYTES = 200_000_000
+"""Large data go by path, never through Ray's object store."""
+PREFIX = "m3fm-ray-"
+LONGEST_PARENT = 30
+"""Ray adds up to 72 characters for its sockets, whose paths may have no more than 103 (macOS)."""
+
+
+@contextlib.contextmanager
+def local_ray(cpus: int) -> Iterator[None]:
+    """Connect to Ray: to the cluster that RAY_ADDRESS names, or to a new one with `cpus` CPUs here.
+
+    The new one ends with the block, and with this process should that be killed; nothing of it is left.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    address = os.environ.get("RAY_ADDRESS")
+    # Without a token Ray would write one of its own into the home directory.
+    if address is None:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+    import ray
+
+    options: dict[str, object] = {"address": address}
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            directory = _temporary_directory()
+            stack.callback(shutil.rmtree, directory, ignore_errors=True)
+            options = {
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "_node_ip_address": "127.0.0.1",
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "_temp_dir": str(directory),
+            }
+        stack.callback(ray.shutdown)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+        yield
+
+
+def _temporary_directory() -> Path:
+    """A new directory for Ray's sockets and logs, named for this process; those of dead ones are removed."""
+    parent = tempfile.gettempdir()
+    if len(parent) > LONGEST_PARENT:
+        parent = "/tmp"
+    for left in Path(parent).glob(f"{PREFIX}*"):
+        if not _is_alive(int(left.name.removeprefix(PREFIX).split("-")[0])):
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

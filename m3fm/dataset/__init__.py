@@ -1,0 +1,1 @@
+"""Datasets: curated, validated, versioned, and read as questions with answers."""

@@ -1,0 +1,228 @@
+"""From a source of exams to a dataset: one Ray task per series, then the tables.
+
+A series is kept, or rejected for a named reason; none is lost. What an interrupted run has done is not done
+again: every series leaves a record beside the volumes until the tables are written. The dataset depends on
+the source, the configuration and this code, not on the number of workers or the order of their work.
+"""
+
+import re
+import shutil
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from m3fm.artifacts import seal, source_digest, to_json, write_json, written_whole
+from m3fm.cluster import local_ray
+from m3fm.cohort.source import ExamRecord, Source
+from m3fm.cohort.splits import patient_strata, split_patients
+from m3fm.config import CurateConfig
+from m3fm.ct.dicom import index
+from m3fm.dataset import examine
+from m3fm.dataset.examine import CRASHED, hashed
+from m3fm.dataset.tables import (
+    SCHEMA_VERSION,
+    SPLITS,
+    Exam,
+    Row,
+    exam_row,
+    label_rows,
+    nodule_rows,
+    write_table,
+)
+from m3fm.errors import InputError
+from m3fm.progress import tracked
+from m3fm.tasks import SCREENING
+
+FILES_PER_TASK = 2000
+"""Headers that one task reads to find the series."""
+SHARP_KERNEL = re.compile(r"BONE|LUNG|EDGE|DETAIL|\b[BIQ][A-Z]?[5-9]\d|FC[58]\d|FC3[01]|^[DEL]$")
+"""Reconstruction kernels for lung and bone, as GE, Siemens, Toshiba and Philips name them."""
+
+Call = tuple[Any, ...]
+
+
+def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> None:
+    """Write the dataset of a source to `out`, all of it or nothing, with `workers` processes.
+
+    Raises InputError where the source has no series. Interrupted, it goes on when it is called again.
+    """
+    inputs = {"source": source.digest(), "config": config.digest(), "code": source_digest()}
+    with written_whole(out, resume=True) as partial:
+        asked = partial / "inputs.json"
+        if not asked.is_file() or asked.read_text() != to_json(inputs):
+            shutil.rmtree(partial)
+            (partial / "volumes").mkdir(parents=True)
+            (partial / "records").mkdir()
+            write_json(asked, inputs)
+        names = _examine_all(source, partial, config, workers)
+        records = [examine.read_record(partial, name) for name in sorted(names)]
+        counts = _write_tables(partial, source, records, config)
+        shutil.rmtree(partial / "records")
+        asked.unlink()
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "source": {"name": source.name, "digest": inputs["source"]},
+            "config": inputs["config"],
+            "counts": counts,
+        }
+        seal(partial, "dataset.json", manifest)
+
+
+def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: int) -> list[str]:
+    """See to it that every series has a record; gives the series' hashes."""
+    import ray
+
+    with local_ray(workers):
+        found = _find_series(list(source.image_paths()), workers)
+        if not found:
+            raise InputError(f"the source {source.name} holds no DICOM series: nothing to curate")
+        shared = ray.put(source)
+        calls = [
+            (hashed(config.salt, "series", uid), uid, sorted(files), shared, partial, config)
+            for uid, files in found.items()
+        ]
+        counts: Counter[str] = Counter()
+        with tracked("curating series", len(calls)) as advance:
+            for (name, uid, files, *_), status in _unordered(examine.examine, calls, 4 * workers):
+                try:
+                    counts[ray.get(status)] += 1
+                except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as death:
+                    with examine.quiet_pydicom():
+                        scan = examine.read_header(uid, files)
+                    detail = f"{type(death).__name__}: the process that examined it died"
+                    record = examine.make_record(scan, "", config.salt, CRASHED, detail, {})
+                    write_json(examine.record_path(partial, name), record)
+                    counts["rejected"] += 1
+                advance(counts.total(), ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
+    return [name for name, *_ in calls]
+
+
+def _find_series(paths: list[Path], workers: int) -> dict[str, list[Path]]:
+    """The files of every series, by SeriesInstanceUID."""
+    import ray
+
+    found: dict[str, list[Path]] = defaultdict(list)
+    read = 0
+    batches = ((paths[start : start + FILES_PER_TASK],) for start in range(0, len(paths), FILES_PER_TASK))
+    with tracked("reading headers", len(paths)) as advance:
+        for (batch,), part in _unordered(_index, batches, 2 * workers):
+            for uid, files in ray.get(part).items():
+                found[uid] += files
+            read += len(batch)
+            advance(read, f"{len(found)} series")
+    return found
+
+
+def _index(paths: list[Path]) -> dict[str, list[Path]]:
+    with examine.quiet_pydicom():
+        return index(paths)
+
+
+def _unordered(function: Any, calls: Iterable[Call], at_once: int) -> Iterator[tuple[Call, Any]]:
+    """Run a function on Ray; gives the arguments and the reference to the result of each call as it ends.
+
+    `at_once` calls are under way at any time, however many there are.
+    """
+    import ray
+
+    remote = ray.remote(max_retries=1)(function)
+    remaining = iter(calls)
+    running: dict[Any, Call] = {}
+    while True:
+        for call in islice(remaining, at_once - len(running)):
+            running[remote.remote(*call)] = call
+        if not running:
+            return
+        (done,), _ = ray.wait(list(running))
+        yield running.pop(done), done
+
+
+def _write_tables(partial: Path, source: Source, records: list[Row], config: CurateConfig) -> dict[str, Any]:
+    """Write the five tables; gives the counts for the manifest."""
+    exams, exam_of = _exams(source, records, config.salt)
+    strata = patient_strata(
+        {exam.patient for exam in exams}, [exam.record for exam in exams], source.test_only
+    )
+    splits = split_patients(strata, config)
+    preferred = _preferred(records, exam_of)
+    imaged = set(preferred)
+    series = [
+        {
+            **record,
+            "exam": exam_of[record["series"]],
+            "source": source.name,
+            "split": splits[record["patient"]],
+            "preferred": preferred.get(exam_of[record["series"]]) == record["series"],
+        }
+        for record in records
+    ]
+    labels = [
+        row for exam in exams for row in label_rows(exam, splits[exam.patient], imaged=exam.id in imaged)
+    ]
+    tables: dict[str, list[Row]] = {
+        "series": series,
+        "exams": [exam_row(exam, source.name, splits[exam.patient]) for exam in exams],
+        "nodules": [row for exam in exams for row in nodule_rows(exam, splits[exam.patient])],
+        "labels": labels,
+        "splits": [{"patient": patient, "split": split} for patient, split in splits.items()],
+    }
+    for name, rows in tables.items():
+        write_table(partial, name, rows)
+
+    rejected = Counter(row["reason"] for row in series if row["status"] == "rejected")
+    kept = sum(row["status"] == "kept" for row in series)
+    assert kept + rejected.total() == len(records), "a series is neither kept nor rejected"
+    per_task = Counter((row["task"], row["split"]) for row in labels)
+    return {
+        "series_seen": len(records),
+        "kept": kept,
+        "rejected": dict(rejected),
+        "exams": len(exams),
+        "patients": len(splits),
+        "labels": {task: {split: per_task[task, split] for split in SPLITS} for task in SCREENING},
+    }
+
+
+def _exams(source: Source, records: list[Row], salt: str) -> tuple[list[Exam], dict[str, str]]:
+    """Every exam that tables tell of or that has a series, and the exam of each series.
+
+    A series belongs to the exam of its study, or else of its patient and screening year; where tables know
+    of neither, its study is an exam of its own, without labels.
+    """
+    exams = []
+    for told in source.exams():
+        patient = hashed(salt, "patient", told.patient_id)
+        study = hashed(salt, "study", told.study_uid) if told.study_uid else None
+        site = source.site(replace(examine.NOTHING_READ, patient_id=told.patient_id))
+        name = hashed(salt, "exam", f"{patient} {told.timepoint}")
+        exams.append(Exam(name, site, replace(told, patient_id=patient, study_uid=study)))
+    by_study = {(exam.patient, exam.record.study_uid): exam for exam in exams}
+    by_year = {(exam.patient, exam.record.timepoint): exam for exam in exams}
+    exam_of = {}
+    for record in records:
+        patient, study, timepoint = record["patient"], record["study"], record["timepoint"]
+        exam = by_study.get((patient, study)) or by_year.get((patient, timepoint))
+        if exam is None:
+            untold = ExamRecord(patient_id=patient, timepoint=timepoint, study_uid=study)
+            exam = Exam(hashed(salt, "exam", f"{patient} {study}"), record["site"], untold)
+            by_study[patient, study] = exam
+            exams.append(exam)
+        exam_of[record["series"]] = exam.id
+    return exams, exam_of
+
+
+def _preferred(records: list[Row], exam_of: dict[str, str]) -> dict[str, str]:
+    """The series of each exam to look at first, by exam.
+
+    Of the kept ones that with a soft kernel, because the tasks of the heart need it and those of the lung
+    bear it; among these the one with the thinnest spacing; among these any, but always the same.
+    """
+    kept: dict[str, list[tuple[bool, float, str]]] = defaultdict(list)
+    for record in records:
+        if record["status"] == "kept":
+            sharp = SHARP_KERNEL.search(record["kernel"].upper()) is not None
+            kept[exam_of[record["series"]]].append((sharp, record["voxel_z"], record["series"]))
+    return {exam: min(choices)[-1] for exam, choices in kept.items()}

@@ -1,0 +1,175 @@
+"""One series: kept or rejected, and the record that says so.
+
+A record is a row of series.parquet in the making, with hashes instead of identifiers.
+"""
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pydicom
+
+from m3fm.artifacts import file_digest, write_json
+from m3fm.cohort.source import Source
+from m3fm.config import CurateConfig
+from m3fm.ct.dicom import read_series
+from m3fm.ct.geometry import Box, Rejected
+from m3fm.ct.regions import find_regions
+from m3fm.ct.store import write_volume
+from m3fm.ct.volume import Series
+from m3fm.dataset.tables import Row
+from m3fm.tasks import BOXES
+
+CRASHED = "crashed"
+"""The reason of a series at which this program failed; the detail says where."""
+NO_TIMEPOINT = -1
+"""Of a series whose header names no screening year."""
+NOTHING_READ = Series(
+    voxels=np.empty((0, 0, 0), np.int16), voxel_size=(0.0, 0.0, 0.0), origin_mm=(0.0, 0.0, 0.0)
+)
+"""A series of which no file was read."""
+
+
+def hashed(salt: str, kind: str, identifier: str) -> str:
+    """What stands for an identifier of a patient, exam, study or series in a dataset."""
+    return hashlib.sha256(f"{salt}:{kind}:{identifier}".encode()).hexdigest()[:16]
+
+
+def record_path(directory: Path, name: str) -> Path:
+    """Where the record of a series is, in a dataset that is being made; `name` is the series' hash."""
+    return directory / "records" / f"{name}.json"
+
+
+def volume_path(name: str) -> str:
+    """Where the voxels of a series are, relative to the dataset."""
+    return f"volumes/{name}.npy"
+
+
+def read_record(directory: Path, name: str) -> Row:
+    """The record of a series."""
+    record: Row = json.loads(record_path(directory, name).read_text())
+    return record
+
+
+def examine(
+    name: str, uid: str, files: Sequence[Path], source: Source, directory: Path, config: CurateConfig
+) -> str:
+    """Read a series, find its regions, and write its volume and record, unless they are there already.
+
+    Gives "kept" or "rejected". Whatever fails while the series is read rejects it; a failure to write
+    does not, because it says nothing about the series.
+    """
+    if _is_done(directory, name):
+        return str(read_record(directory, name)["status"])
+    site, reason, detail, boxes = "", "", "", dict[str, Box]()
+    scan = replace(NOTHING_READ, series_uid=uid)
+    try:
+        with quiet_pydicom():
+            scan = read_header(uid, files)
+            site = source.site(scan)
+            scan = read_series(files, config.min_slices)
+            boxes = find_regions(scan.voxels, scan.voxel_size)
+    except Rejected as refusal:
+        reason, detail = refusal.reason, refusal.detail
+    except Exception as error:  # one bad series must not end the curation of all others
+        reason, detail = CRASHED, _where(error)
+    record = make_record(scan, site, config.salt, reason, detail, boxes)
+    if not reason:
+        volume = directory / volume_path(name)
+        write_volume(volume, scan.voxels)
+        record |= {"volume": volume_path(name), "digest": file_digest(volume)}
+    write_json(record_path(directory, name), record)
+    return str(record["status"])
+
+
+def read_header(uid: str, files: Sequence[Path]) -> Series:
+    """Whom and what a series is of, from the header of its first file; without voxels."""
+    tags = ("StudyInstanceUID", "PatientID", "ClinicalTrialTimePointID")
+    scanner = ("Manufacturer", "ManufacturerModelName", "ConvolutionKernel")
+    header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=[*tags, *scanner])
+    study, patient, timepoint, manufacturer, model, kernel = (
+        str(header.get(tag) or "") for tag in (*tags, *scanner)
+    )
+    return replace(
+        NOTHING_READ,
+        series_uid=uid,
+        study_uid=study,
+        patient_id=patient,
+        timepoint=timepoint,
+        manufacturer=manufacturer,
+        model=model,
+        kernel=kernel,
+    )
+
+
+def make_record(
+    scan: Series, site: str, salt: str, reason: str, detail: str, boxes: Mapping[str, Box]
+) -> Row:
+    """The record of a series; one without a patient or a study is taken to be alone in it."""
+    kept = not reason
+    study = scan.study_uid or scan.series_uid
+    year = re.fullmatch(r"T?([0-2])", scan.timepoint.strip())
+    slices, rows, columns = scan.voxels.shape if kept else (0, 0, 0)
+    voxel_z, voxel_y, voxel_x = scan.voxel_size if kept else (0.0, 0.0, 0.0)
+    return {
+        "series": hashed(salt, "series", scan.series_uid),
+        "study": hashed(salt, "study", study),
+        "patient": hashed(salt, "patient", scan.patient_id or study),
+        "site": site,
+        "timepoint": int(year[1]) if year else NO_TIMEPOINT,
+        "status": "kept" if kept else "rejected",
+        "reason": reason,
+        "detail": detail,
+        "slices": slices,
+        "rows": rows,
+        "columns": columns,
+        "voxel_z": voxel_z,
+        "voxel_y": voxel_y,
+        "voxel_x": voxel_x,
+        "manufacturer": scan.manufacturer,
+        "model": scan.model,
+        "kernel": scan.kernel,
+        "thickness_mm": scan.thickness_mm,
+        "instance_first": scan.instance_first,
+        "instance_last": scan.instance_last,
+        **{box: boxes.get(box) for box in BOXES},
+        "volume": "",
+        "digest": "",
+    }
+
+
+@contextlib.contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom's warnings back: they quote values, and values identify patients."""
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _is_done(directory: Path, name: str) -> bool:
+    """Whether an interrupted run left the series' record, and the volume that the record tells of."""
+    if not record_path(directory, name).is_file():
+        return False
+    record = read_record(directory, name)
+    volume = directory / volume_path(name)
+    return record["status"] == "rejected" or (volume.is_file() and file_digest(volume) == record["digest"])
+
+
+def _where(error: Exception) -> str:
+    """Type of an error and the lines of code it came through, without a value that could name a patient."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    lines = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in frames]
+    return f"{type(error).__name__} at {' > '.join(lines)}"

@@ -1,0 +1,178 @@
+"""What every dataset must meet before anything learns from it: one suite per table, and one for leaks.
+
+A dataset with one wrong row is refused, with one exception: numbers typed by people are wrong now and then
+in every trial, so 99 of 100 must be plausible.
+"""
+
+from typing import Any
+
+import great_expectations.expectations as gxe
+from great_expectations.expectations.row_conditions import Column
+
+from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element
+from m3fm.ct.geometry import REASONS
+from m3fm.dataset.examine import CRASHED
+from m3fm.dataset.tables import KEYS, SPLITS
+from m3fm.tasks import BOXES, LUNGS, SCREENING, TASKS
+
+Expectation = Any
+
+HASH = r"^[0-9a-f]{16}$"
+PHI = r"(?:\d+\.){4}\d|(?:19|20)\d\d-?[01]\d-?[0-3]\d|\^"
+"""Looks of a UID, a date, a DICOM name."""
+VOXEL_MM = (0.3, 10.0)
+PLAUSIBLE_SHARE = 0.99
+
+ROW_NAMES = {**KEYS, "columns": ("table", "column"), "identities": ("kind", "id")}
+"""The columns by which a suite names the rows at fault."""
+
+_KEPT = Column("status") == "kept"
+_REJECTED = Column("status") == "rejected"
+
+
+def column_suite() -> list[Expectation]:
+    """Every table has its columns, of the right types, and no other: columns unknown may hold anything."""
+    return [gxe.ExpectColumnPairValuesToBeEqual(column_A="type", column_B="type_found")]
+
+
+def suites(series_seen: int) -> dict[str, list[Expectation]]:
+    """The expectations of each table, leaks first, given the number of series that curation saw."""
+    return {
+        "identities": _identities(),
+        "series": _series(series_seen),
+        "exams": _exams(),
+        "nodules": _nodules(),
+        "labels": _labels(),
+        "splits": _splits(),
+    }
+
+
+def _one_of(column: str, values: Any, condition: Any = None) -> Expectation:
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), row_condition=condition)
+
+
+def _true(column: str, condition: Any = None) -> Expectation:
+    return _one_of(column, [True], condition)
+
+
+def _equal(column: str, other: str, condition: Any = None) -> Expectation:
+    """Equal in every row; a null on one side is a difference."""
+    return gxe.ExpectColumnPairValuesToBeEqual(
+        column_A=column, column_B=other, ignore_row_if="neither", row_condition=condition
+    )
+
+
+def _between(column: str, low: float, high: float, condition: Any = None, mostly: float = 1.0) -> Expectation:
+    return gxe.ExpectColumnValuesToBeBetween(
+        column=column, min_value=low, max_value=high, row_condition=condition, mostly=mostly
+    )
+
+
+def _hashes(*columns: str) -> list[Expectation]:
+    return [gxe.ExpectColumnValuesToMatchRegex(column=column, regex=HASH) for column in columns]
+
+
+def _without_phi(*columns: str) -> list[Expectation]:
+    return [gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=PHI) for column in columns]
+
+
+def _key(name: str) -> Expectation:
+    (column, *more) = KEYS[name]
+    if more:
+        return gxe.ExpectCompoundColumnsToBeUnique(column_list=[column, *more])
+    return gxe.ExpectColumnValuesToBeUnique(column=column)
+
+
+def _series(series_seen: int) -> list[Expectation]:
+    return [
+        gxe.ExpectTableRowCountToEqual(value=series_seen),
+        _key("series"),
+        *_hashes("series", "exam", "patient"),
+        *_without_phi("site", "detail", "manufacturer", "model", "kernel"),
+        _equal("split", "patient_split"),
+        _equal("patient", "exam_patient"),
+        _one_of("status", ["kept", "rejected"]),
+        _one_of("reason", [""], _KEPT),
+        _one_of("reason", [*REASONS, CRASHED], _REJECTED),
+        *(_between(f"voxel_{axis}", *VOXEL_MM, _KEPT) for axis in "zyx"),
+        *(_true(f"{box}_inside", _KEPT) for box in BOXES),
+        _equal("volume_found", "volume_expected", _KEPT),
+        gxe.ExpectColumnValuesToMatchRegex(column="digest", regex="^[0-9a-f]{64}$", row_condition=_KEPT),
+        _one_of("volume", [""], _REJECTED),
+        _one_of("preferred", [False], _REJECTED),
+        _one_of("preferred_of_exam", [1], _KEPT),
+    ]
+
+
+def _exams() -> list[Expectation]:
+    return [
+        _key("exams"),
+        *_hashes("exam", "patient"),
+        *_without_phi("site"),
+        _equal("split", "patient_split"),
+        _between("timepoint", -1, 2),
+        *(_element(element) for element in ELEMENTS.values() if element.kind != "relative"),
+    ]
+
+
+def _element(element: Element) -> Expectation:
+    low, high = element.bounds
+    match element.kind:
+        case "number":
+            return _between(element.name, low, high, mostly=PLAUSIBLE_SHARE)
+        case "diagnosis":
+            return _between(element.name, AGE_UNKNOWN, high, mostly=PLAUSIBLE_SHARE)
+    return _one_of(element.name, element.codes.values())
+
+
+def _nodules() -> list[Expectation]:
+    return [
+        _key("nodules"),
+        _equal("split", "patient_split"),
+        _equal("patient", "exam_patient"),
+        _one_of("lobe", TASKS["nodule_location"].answers),
+        _equal("side", "lobe_side"),
+        _one_of("margin", TASKS["nodule_margin"].answers),
+        _one_of("attenuation", TASKS["nodule_attenuation"].answers),
+    ]
+
+
+def _labels() -> list[Expectation]:
+    tasks = [TASKS[name] for name in SCREENING]
+    of_lung = Column("task").is_in([task.name for task in tasks if task.region == "one_lung"])
+    of_both = Column("task").is_in([task.name for task in tasks if task.region != "one_lung"])
+    hazard = Column("task").is_in([task.name for task in tasks if task.loss == "hazard"])
+    of_nodule = Column("nodule") >= 0
+    answers = [
+        _one_of("answer", map(float, range(len(task.answers))), Column("task") == task.name)
+        for task in tasks
+        if task.loss == "softmax"
+    ]
+    return [
+        _key("labels"),
+        _equal("split", "patient_split"),
+        _equal("patient", "exam_patient"),
+        _one_of("task", SCREENING),
+        _true("imaged"),
+        _equal("label_length", "length_expected"),
+        _equal("mask_length", "length_expected"),
+        _true("mask_is_prefix"),
+        _true("label_rises", hazard),
+        _one_of("side", LUNGS, of_lung),
+        _one_of("side", [""], of_both),
+        _equal("side", "nodule_side", of_nodule),
+        _equal("slice_number", "nodule_slice", of_nodule),
+        *answers,
+    ]
+
+
+def _splits() -> list[Expectation]:
+    return [_key("splits"), *_hashes("patient"), _one_of("split", SPLITS)]
+
+
+def _identities() -> list[Expectation]:
+    """No patient, exam, series or scan in two splits; no exam or series of two patients."""
+    return [
+        _one_of("splits", [1]),
+        _one_of("patients", [1], Column("kind").is_in(["exam", "series"])),
+    ]

@@ -1,0 +1,150 @@
+"""What a dataset's tables are measured by: beside each table's columns, columns that can be checked.
+
+Great Expectations looks at one column or a pair of columns of one table. What concerns other tables, files
+or the shape of a list is made a column here; the expectations themselves stand in `expectations.py`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from m3fm.ct.store import open_volume
+from m3fm.dataset.tables import SCHEMAS
+from m3fm.errors import InputError
+from m3fm.tasks import BOXES, TASKS, YEARS
+
+Tables = dict[str, pd.DataFrame]
+
+
+def columns(dataset: Path) -> pd.DataFrame:
+    """One row per column that a table should have or has: table, column, type, type_found.
+
+    Raises InputError where a table is missing or unreadable.
+    """
+    rows = []
+    for name, schema in SCHEMAS.items():
+        path = dataset / f"{name}.parquet"
+        try:
+            found = pq.read_schema(path)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} is missing or damaged: curate the dataset again") from error
+        expected_types = {field.name: str(field).split(": ", 1)[1] for field in schema}
+        found_types = {field.name: str(field).split(": ", 1)[1] for field in found}
+        rows += [
+            {
+                "table": name,
+                "column": column,
+                "type": expected_types.get(column, "none"),
+                "type_found": found_types.get(column, "none"),
+            }
+            for column in {**expected_types, **found_types}
+        ]
+    return pd.DataFrame(rows)
+
+
+def measured(dataset: Path) -> Tables:
+    """The tables of a dataset whose columns are known to be right, with what is measured of them.
+
+    Beside the five there is `identities`: one row for every patient, exam, series and scan (the same
+    voxels), with the number of splits and of patients that it is found with in all tables together.
+    """
+    tables = {name: pd.read_parquet(dataset / f"{name}.parquet") for name in SCHEMAS}
+    split_of = tables["splits"].drop_duplicates("patient").set_index("patient")["split"]
+    patient_of = tables["exams"].drop_duplicates("exam").set_index("exam")["patient"]
+    identities = _identities(tables)
+    for name in ("series", "exams", "nodules", "labels"):
+        tables[name]["patient_split"] = tables[name]["patient"].map(split_of)
+    for name in ("series", "nodules", "labels"):
+        tables[name]["exam_patient"] = tables[name]["exam"].map(patient_of)
+    return {
+        **tables,
+        "series": _series(dataset, tables["series"]),
+        "nodules": _nodules(tables["nodules"]),
+        "labels": _labels(tables),
+        "identities": identities,
+    }
+
+
+def _identities(tables: Tables) -> pd.DataFrame:
+    parts = []
+    for name, table in tables.items():
+        kept = table[table["digest"] != ""] if name == "series" else table
+        for kind, column, rows in (
+            ("patient", "patient", table),
+            ("exam", "exam", table),
+            ("series", "series", table),
+            ("scan", "digest", kept),
+        ):
+            if column in rows:
+                part = rows[[column, "patient", "split"]].set_axis(["id", "patient", "split"], axis=1)
+                parts.append(part.assign(kind=kind))
+    together = pd.concat(parts).groupby(["kind", "id"])
+    return together.nunique().rename(columns={"split": "splits", "patient": "patients"}).reset_index()
+
+
+def _series(dataset: Path, series: pd.DataFrame) -> pd.DataFrame:
+    """The box's place in the volume, the volume's shape by table and by file, the exam's preferred series."""
+    shape = series[["slices", "rows", "columns"]].to_numpy()
+    preferred = series["preferred"].groupby(series["exam"]).transform("sum")
+    return series.assign(
+        **{f"{box}_inside": _inside(series[box], shape) for box in BOXES},
+        volume_expected=[" x ".join(map(str, row)) for row in shape],
+        volume_found=[_volume_shape(dataset / volume) for volume in series["volume"]],
+        preferred_of_exam=preferred.astype(int),
+    )
+
+
+def _inside(boxes: pd.Series, shapes: np.ndarray) -> list[bool]:
+    return [
+        box is not None
+        and len(box) == 6
+        and all(0 <= start < stop <= size for start, stop, size in zip(box[::2], box[1::2], shape))
+        for box, shape in zip(boxes, shapes)
+    ]
+
+
+def _volume_shape(path: Path) -> str:
+    """The shape of a volume file by its header and length, "none" where there is no whole one."""
+    try:
+        return " x ".join(map(str, open_volume(path).shape))
+    except InputError:
+        return "none"
+
+
+def _nodules(nodules: pd.DataFrame) -> pd.DataFrame:
+    lobe_side = nodules["lobe"].str[0].map({"L": "left", "R": "right"})
+    return nodules.assign(side=nodules["side"].fillna("none"), lobe_side=lobe_side.fillna("none"))
+
+
+def _labels(tables: Tables) -> pd.DataFrame:
+    """Lengths and shapes of label and mask, the answer's index, and what the other tables say."""
+    labels, series = tables["labels"], tables["series"]
+    imaged = set(series.loc[series["status"] == "kept", "exam"])
+    hazard = labels["task"].isin([name for name, task in TASKS.items() if task.loss == "hazard"])
+    text_only = labels["task"].isin([name for name, task in TASKS.items() if task.scale is None])
+    nodules = tables["nodules"].drop_duplicates(["exam", "number"])
+    place = labels.merge(
+        nodules[["exam", "number", "side", "slice_number"]],
+        how="left",
+        left_on=["exam", "nodule"],
+        right_on=["exam", "number"],
+        suffixes=("", "_told"),
+    )
+    return labels.assign(
+        length_expected=np.where(hazard, YEARS, 1),
+        label_length=labels["label"].str.len(),
+        mask_length=labels["mask"].str.len(),
+        answer=[label[0] if len(label) == 1 else np.nan for label in labels["label"]],
+        label_rises=[set(label) <= {0, 1} and bool((np.diff(label) >= 0).all()) for label in labels["label"]],
+        mask_is_prefix=[_is_prefix(mask) for mask in labels["mask"]],
+        imaged=labels["exam"].isin(imaged) | text_only,
+        nodule_side=place["side_told"].to_numpy(),
+        nodule_slice=place["slice_number_told"].to_numpy(),
+    )
+
+
+def _is_prefix(mask: np.ndarray) -> bool:
+    """Whether a mask is ones up to somewhere, one at least, and zeros from there."""
+    return len(mask) > 0 and mask[0] == 1 and set(mask) <= {0, 1} and bool((np.diff(mask) <= 0).all())

@@ -1,0 +1,233 @@
+"""The tables of a dataset: their columns, and their rows out of curated series and exams.
+
+Identifiers are salted hashes by the time they come here. Rows are sorted and the schemas fixed, so the same
+rows make the same bytes. In series.parquet a rejected series has zeros, empty texts and no boxes.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m3fm.clinical import ELEMENTS
+from m3fm.cohort.labels import clear_lungs, lung_of, nodule_labels
+from m3fm.cohort.source import ExamRecord, Nodule, Risk
+from m3fm.tasks import BOXES, LUNGS, TASKS
+
+SCHEMA_VERSION = 1
+SPLITS = ("train", "val", "test")
+
+Row = dict[str, Any]
+
+_TEXT, _INT, _FLOAT, _FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+_BOX, _VECTOR = (pa.list_(pa.field("element", kind)) for kind in (pa.int32(), pa.float32()))
+_ELEMENTS = {"number": _FLOAT, "category": _TEXT, "diagnosis": _FLOAT, "relative": _FLAG}
+
+
+def _schema(nullable: Collection[str] = (), **columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, name in nullable) for name, kind in columns.items()])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "series": _schema(
+        nullable=BOXES,
+        series=_TEXT,
+        exam=_TEXT,
+        patient=_TEXT,
+        source=_TEXT,
+        site=_TEXT,
+        timepoint=_INT,
+        split=_TEXT,
+        status=_TEXT,
+        reason=_TEXT,
+        detail=_TEXT,
+        preferred=_FLAG,
+        slices=_INT,
+        rows=_INT,
+        columns=_INT,
+        voxel_z=_FLOAT,
+        voxel_y=_FLOAT,
+        voxel_x=_FLOAT,
+        manufacturer=_TEXT,
+        model=_TEXT,
+        kernel=_TEXT,
+        thickness_mm=_FLOAT,
+        instance_first=_INT,
+        instance_last=_INT,
+        **dict.fromkeys(BOXES, _BOX),
+        volume=_TEXT,
+        digest=_TEXT,
+    ),
+    "exams": _schema(
+        nullable=tuple(ELEMENTS),
+        exam=_TEXT,
+        patient=_TEXT,
+        source=_TEXT,
+        site=_TEXT,
+        timepoint=_INT,
+        split=_TEXT,
+        **{name: _ELEMENTS[element.kind] for name, element in ELEMENTS.items()},
+    ),
+    "nodules": _schema(
+        nullable=("side", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation"),
+        exam=_TEXT,
+        patient=_TEXT,
+        split=_TEXT,
+        number=_INT,
+        side=_TEXT,
+        lobe=_TEXT,
+        slice_number=_INT,
+        long_mm=_FLOAT,
+        short_mm=_FLOAT,
+        margin=_TEXT,
+        attenuation=_TEXT,
+        new=_FLAG,
+    ),
+    "labels": _schema(
+        exam=_TEXT,
+        patient=_TEXT,
+        split=_TEXT,
+        task=_TEXT,
+        side=_TEXT,
+        nodule=_INT,
+        slice_number=_INT,
+        label=_VECTOR,
+        mask=_VECTOR,
+    ),
+    "splits": _schema(patient=_TEXT, split=_TEXT),
+}
+"""Columns and types of each table, by the name of its file."""
+
+KEYS = {
+    "series": ("series",),
+    "exams": ("exam",),
+    "nodules": ("exam", "number"),
+    "labels": ("exam", "task", "side", "nodule", "slice_number"),
+    "splits": ("patient",),
+}
+"""The columns that tell the rows of a table apart, and by which they are sorted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exam:
+    """One exam; `record` holds hashes for the patient and the study, and is empty for one without tables."""
+
+    id: str
+    site: str
+    record: ExamRecord
+
+    @property
+    def patient(self) -> str:
+        """The patient's hash."""
+        return self.record.patient_id
+
+
+def write_table(directory: Path, name: str, rows: Sequence[Row]) -> None:
+    """Write a table of the dataset, sorted by its key."""
+    ordered = sorted(rows, key=lambda row: tuple(row[column] for column in KEYS[name]))
+    pq.write_table(
+        pa.Table.from_pylist(ordered, SCHEMAS[name]), directory / f"{name}.parquet", compression="zstd"
+    )
+
+
+def exam_row(exam: Exam, source: str, split: str) -> Row:
+    """The row of exams.parquet; a clinical element that is not known is null."""
+    return {
+        "exam": exam.id,
+        "patient": exam.patient,
+        "source": source,
+        "site": exam.site,
+        "timepoint": exam.record.timepoint,
+        "split": split,
+        **exam.record.elements,
+    }
+
+
+def nodule_rows(exam: Exam, split: str) -> Iterator[Row]:
+    """The rows of nodules.parquet."""
+    for nodule in exam.record.nodules:
+        yield {
+            "exam": exam.id,
+            "patient": exam.patient,
+            "split": split,
+            "number": nodule.number,
+            "side": lung_of(nodule.lobe) if nodule.lobe else None,
+            "lobe": nodule.lobe,
+            "slice_number": nodule.slice_number,
+            "long_mm": nodule.long_mm,
+            "short_mm": nodule.short_mm,
+            "margin": nodule.margin,
+            "attenuation": nodule.attenuation,
+            "new": nodule.new,
+        }
+
+
+def label_rows(exam: Exam, split: str, imaged: bool) -> Iterator[Row]:
+    """The rows of labels.parquet; without a kept series (`imaged`), those alone of tasks that read text."""
+    for label in _labels(exam.record, split):
+        if imaged or TASKS[label["task"]].scale is None:
+            yield {"exam": exam.id, "patient": exam.patient, "split": split, **label}
+
+
+def _labels(record: ExamRecord, split: str) -> Iterator[Row]:
+    for task, answer in record.findings.items():
+        if task != "nodule_presence":
+            yield _answer(task, answer)
+    if record.covid19 is not None:
+        yield _answer("covid19", record.covid19)
+    if record.lung_rads is not None:
+        yield _answer("lung_rads", TASKS["lung_rads"].answers.index(str(record.lung_rads)))
+    if "nodule_presence" in record.findings:
+        yield from (_answer("nodule_presence", 0, side) for side in clear_lungs(record.nodules))
+    for nodule in record.nodules:
+        yield from _nodule_labels(nodule)
+    if "cvd_mortality" in record.risks:
+        yield _risk("cvd_mortality", record.risks["cvd_mortality"])
+    if "lung_cancer_risk" in record.risks:
+        yield from _cancer_labels(record.risks["lung_cancer_risk"], record.cancer_side, split)
+
+
+def _answer(task: str, answer: int, side: str = "", nodule: int = -1, slice_number: int = -1) -> Row:
+    return {
+        "task": task,
+        "side": side,
+        "nodule": nodule,
+        "slice_number": slice_number,
+        "label": [float(answer)],
+        "mask": [1.0],
+    }
+
+
+def _risk(task: str, risk: Risk, side: str = "") -> Row:
+    row = _answer(task, 0, side)
+    return {**row, "label": list(map(float, risk.labels)), "mask": list(map(float, risk.mask))}
+
+
+def _nodule_labels(nodule: Nodule) -> Iterator[Row]:
+    """Presence and characteristics of a nodule, if it is known where to look for it."""
+    if nodule.lobe is None or nodule.slice_number is None:
+        return
+    place = (lung_of(nodule.lobe), nodule.number, nodule.slice_number)
+    for task, answer in {"nodule_presence": 1, **nodule_labels(nodule)}.items():
+        yield _answer(task, answer, *place)
+
+
+def _cancer_labels(risk: Risk, cancer_side: str | None, split: str) -> Iterator[Row]:
+    """One row per lung.
+
+    To learn from, the lung without the cancer is healthy for as long as the patient was watched, and
+    patients whose cancer has no known side are left out. For testing both lungs have the patient's label,
+    because the patient's risk is the larger one of the two.
+    """
+    healthy = Risk(labels=(0,) * len(risk.labels), mask=risk.mask)
+    if split == "test" or not any(risk.labels):
+        affected: tuple[str, ...] = LUNGS
+    elif cancer_side is None:
+        return
+    else:
+        affected = LUNGS if cancer_side == "both" else (cancer_side,)
+    for side in LUNGS:
+        yield _risk("lung_cancer_risk", risk if side in affected else healthy, side)

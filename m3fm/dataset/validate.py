@@ -1,0 +1,159 @@
+"""The gate between data and learning: Great Expectations decides, and says why in one line.
+
+`validation.json` tells the outcome, `data_docs` shows it; both are there after a refusal, too.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from m3fm.artifacts import Reference, read_manifest, seal, written_whole
+from m3fm.dataset import measures
+from m3fm.dataset.tables import SPLITS
+from m3fm.errors import InputError
+from m3fm.tasks import SCREENING, TASKS
+
+if TYPE_CHECKING:
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
+
+ROWS_NAMED = 3
+"""Rows that a refusal names."""
+
+Results = dict[str, "ExpectationSuiteValidationResult"]
+
+
+def validate(dataset: Path, out: Path) -> None:
+    """Check a curated dataset; writes the outcome and its pages to `out`.
+
+    Raises InputError that names the suite, the expectation, the column, and rows at fault.
+    """
+    with written_whole(out) as partial:
+        context = open_context(partial / "data_docs")
+        results = _run(context, dataset)
+        failures = [failure for name, result in results.items() for failure in _failures(name, result)]
+        manifest = {
+            "success": not failures,
+            "dataset": Reference.to(dataset).digest,
+            "suites": {name: _statistics(result) for name, result in results.items()},
+            "failures": failures,
+            "warnings": [] if failures else _warnings(dataset),
+        }
+        # The pages tell the time of day: sealed, they would make every validation another one.
+        seal(partial, "validation.json", manifest)
+        context.build_data_docs()
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise InputError(f"{dataset} is refused: {failures[0]}{more}; see {out / 'data_docs' / 'index.html'}")
+
+
+def open_context(pages: Path) -> Any:
+    """A Great Expectations context in memory, that writes nothing but its pages."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import (
+        DataContextConfig,
+        InMemoryStoreBackendDefaults,
+        ProgressBarsConfig,
+    )
+
+    site = {
+        "class_name": "SiteBuilder",
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {
+            "class_name": "TupleFilesystemStoreBackend",
+            "base_directory": str(pages.resolve()),
+        },
+    }
+    return gx.get_context(
+        mode="ephemeral",
+        project_config=DataContextConfig(
+            store_backend_defaults=InMemoryStoreBackendDefaults(),
+            data_docs_sites={"data_docs": site},
+            progress_bars=ProgressBarsConfig(globally=False),
+            analytics_enabled=False,
+        ),
+    )
+
+
+def _run(context: Any, dataset: Path) -> Results:
+    """Run the suite of the columns, and all others where these are right."""
+    from m3fm.dataset.expectations import column_suite, suites
+
+    results = {"columns": run_suite(context, "columns", column_suite(), measures.columns(dataset))}
+    if results["columns"].success:
+        tables = measures.measured(dataset)
+        for name, expectations in suites(read_manifest(dataset)["counts"]["series_seen"]).items():
+            results[name] = run_suite(context, name, expectations, tables[name])
+    return results
+
+
+def run_suite(
+    context: Any, name: str, expectations: list[Any], table: pd.DataFrame
+) -> "ExpectationSuiteValidationResult":
+    """Check one table against its suite; `name` is that of both, and new to the context."""
+    import great_expectations as gx
+
+    from m3fm.dataset.expectations import ROW_NAMES
+
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
+    batch = asset.add_batch_definition_whole_dataframe("all")
+    suite = context.suites.add(gx.ExpectationSuite(name, expectations=expectations))
+    definition = context.validation_definitions.add(
+        gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    )
+    return definition.run(
+        batch_parameters={"dataframe": table},
+        # Rows are named, values are not shown: they may be what no page should show.
+        result_format={
+            "result_format": "COMPLETE",
+            "unexpected_index_column_names": list(ROW_NAMES[name]),
+            "exclude_unexpected_values": True,
+        },
+    )
+
+
+def _statistics(result: "ExpectationSuiteValidationResult") -> dict[str, int]:
+    return {
+        "expectations": result.statistics["evaluated_expectations"],
+        "met": result.statistics["successful_expectations"],
+    }
+
+
+def _failures(suite: str, result: "ExpectationSuiteValidationResult") -> list[str]:
+    return [_failure(suite, single) for single in result.results if not single.success]
+
+
+def _failure(suite: str, result: "ExpectationValidationResult") -> str:
+    """One line: suite, expectation, columns, how many rows, and the names of the first."""
+    from m3fm.dataset.expectations import ROW_NAMES
+
+    config = result.expectation_config
+    names = [config.kwargs.get(key) for key in ("column", "column_A", "column_B")]
+    columns = [name for name in names if name] + config.kwargs.get("column_list", [])
+    where = f"{suite}: {config.type}" + (f" of {', '.join(columns)}" if columns else "")
+    if result.exception_info.get("exception_message"):
+        return f"{where} could not be checked: {result.exception_info['exception_message'].splitlines()[0]}"
+    index = result.result.get("unexpected_index_list")
+    if not index:
+        return f"{where} fails: found {result.result.get('observed_value')}"
+    rows = [" ".join(map(str, row)) for row in zip(*(index[0][column] for column in ROW_NAMES[suite]))]
+    named = ", ".join(rows[:ROWS_NAMED]) + (", ..." if len(rows) > ROWS_NAMED else "")
+    return f"{where} fails in {len(rows)} row{'s' * (len(rows) > 1)}: {named}"
+
+
+def _warnings(dataset: Path) -> list[str]:
+    """What is allowed, and yet somebody should know: splits and tasks with too little to learn or test."""
+    splits = pd.read_parquet(dataset / "splits.parquet")["split"]
+    found = [f"no patient is in {split}" for split in SPLITS if split not in set(splits)]
+    labels = pd.read_parquet(dataset / "labels.parquet")
+    for task in SCREENING:
+        for split in ("train", "test"):
+            rows = labels.loc[(labels["task"] == task) & (labels["split"] == split), "label"]
+            classes = {float(np.max(label)) for label in rows}
+            expected = 2 if TASKS[task].loss == "hazard" else len(TASKS[task].answers)
+            if len(classes) < expected:
+                found.append(f"{task}: {len(classes)} of {expected} answers occur in {split}")
+    return found

@@ -1,0 +1,1 @@
+"""From a checkpoint to answers without torch: ONNX export, the bundle, and the predictor."""

@@ -1,0 +1,27 @@
+"""Texts to token ids, without torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+PAD = 1
+"""RoBERTa's id of padding."""
+
+
+def encode(
+    tokenizer: Tokenizer, texts: Sequence[str], limit: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` keeps its </s>.
+
+    An absent text (an empty string) has a mask of zeros.
+    """
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
+    ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for i, (row, text) in enumerate(zip(rows, texts)):
+        ids[i, : len(row)] = row
+        mask[i, : len(row)] = int(bool(text))
+    return ids, mask

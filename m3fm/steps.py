@@ -1,0 +1,325 @@
+"""The chain: one function for each step of the pipeline, from references to a reference.
+
+Every step takes and gives texts (references `PATH@sha256:DIGEST`, the run's configuration as JSON), so that
+the same functions are the bodies of Kubeflow components. What a step makes depends on its inputs, its part
+of the configuration and the code; it lies in `STATE/store/STEP/KEY`, where KEY is the digest of these three,
+and is made once. A step that fails writes `STATE/store/failure.json`, and says why on its last line.
+"""
+
+import contextlib
+import fcntl
+import functools
+import inspect
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ParamSpec
+
+from m3fm.artifacts import Reference, read_manifest, text_digest, to_json, write_json
+from m3fm.config import EvaluateConfig, RunConfig
+from m3fm.environment import State
+from m3fm.errors import InputError
+from m3fm.tasks import TASKS
+
+CHAIN = ("simulate", "curate", "validate", "version", "pretrain", "train", "evaluate", "export", "register")
+"""The steps of the screening pipeline, in order."""
+
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "simulate": ("simulate",),
+    "curate": ("curate",),
+    "pretrain": ("model", "pretrain", "launch"),
+    "train": ("model", "train", "launch"),
+    "evaluate": ("evaluate",),
+}
+"""The sections of the configuration that a step's output depends on."""
+
+P = ParamSpec("P")
+
+
+@contextlib.contextmanager
+def reported(step: str, state: State) -> Iterator[None]:
+    """Tell when a step starts and ends; where it fails, leave the reason in a file and on the last line."""
+    state.enter()
+    say(step, "started")
+    began = time.monotonic()
+    try:
+        yield
+    except Exception as error:
+        name, reason = type(error).__name__, " ".join(str(error).split())
+        known = isinstance(error, InputError)
+        failure = {
+            "step": step,
+            "kind": "input" if known else "internal",
+            "exception": name,
+            "reason": reason if known else f"{name}: {reason}",
+        }
+        write_json(state.failure, failure)
+        # Python prints an exception's notes below its traceback.
+        error.add_note(f"m3fm: {step} failed: {failure['reason']}")
+        raise
+    say(step, f"done in {time.monotonic() - began:.1f} s")
+
+
+def say(step: str, what: str) -> None:
+    """Print a line that the runner shows to the user."""
+    print(f"m3fm: {step}: {what}", flush=True)
+
+
+def commit() -> str:
+    """The commit of the code that runs, "-dirty" where files differ from it, or "none" outside of git."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return "none"
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _step(function: Callable[P, str]) -> Callable[P, str]:
+    @functools.wraps(function)
+    def step(*args: P.args, **kwargs: P.kwargs) -> str:
+        state = inspect.signature(function).bind(*args, **kwargs).arguments["state"]
+        with reported(function.__name__, State(Path(state))):
+            return function(*args, **kwargs)
+
+    return step
+
+
+@contextlib.contextmanager
+def _alone(step: str, out: Path) -> Iterator[None]:
+    """Wait for another process that makes the same output, such as one whose runner was killed."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_name(f".{out.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(step, f"waiting for another process that is making {out}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def sound(out: Path) -> Reference | None:
+    """The reference to an output, if it is there, whole and unchanged."""
+    try:
+        reference = Reference.to(out)
+        reference.resolve()
+    except InputError:
+        return None
+    return reference
+
+
+def _made(step: str, state: str, inputs: dict[str, str], make: Callable[[Path], None]) -> str:
+    """Make a step's output where it is not there yet; gives its reference."""
+    key = text_digest(to_json({"step": step, **inputs}))[:16]
+    out = State(Path(state)).store / step / key
+    with _alone(step, out):
+        reference = sound(out)
+        if reference is not None:
+            say(step, f"reused {out}")
+            return str(reference)
+        if out.exists():
+            say(step, f"{out} is damaged and made again")
+        make(out)
+        return str(Reference.to(out))
+
+
+def _resolve(reference: str) -> Path:
+    return Reference.parse(reference).resolve()
+
+
+def _digest(reference: str) -> str:
+    return Reference.parse(reference).digest
+
+
+def _configured(config: str) -> RunConfig:
+    return RunConfig.model_validate_json(config)
+
+
+def _inputs(step: str, config: str, code: str, **references: str) -> dict[str, str]:
+    """What the output of a step depends on; where its inputs lie is no part of it."""
+    chosen = _configured(config).model_dump(mode="json", include=set(SECTIONS[step]))
+    digests = {name: _digest(reference) for name, reference in references.items()}
+    return {"config": to_json(chosen), "code": code, **digests}
+
+
+@_step
+def simulate(config: str, code: str, state: str) -> str:
+    """Write the simulated cohort."""
+    from m3fm.simulate import simulate as write_cohort
+
+    run = _configured(config)
+
+    def make(out: Path) -> None:
+        write_cohort(out, run.simulate, run.launch.workers)
+
+    return _made("simulate", state, _inputs("simulate", config, code), make)
+
+
+@_step
+def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
+    """Turn a source of exams, of kind "nlst" or "dicom", into a dataset.
+
+    A source that m3fm did not write has no manifest: the digest in its reference is the source's own.
+    """
+    from m3fm.cohort.source import open_source
+    from m3fm.dataset.curate import curate as write_dataset
+
+    given, run = Reference.parse(cohort), _configured(config)
+    source = open_source(kind, given.path)
+    if source.digest() != given.digest:
+        given.resolve()
+
+    def make(out: Path) -> None:
+        write_dataset(source, out, run.curate, run.launch.workers)
+
+    return _made("curate", state, {"kind": kind, **_inputs("curate", config, code, cohort=cohort)}, make)
+
+
+@_step
+def validate(dataset: str, code: str, state: str) -> str:
+    """Check a dataset against its contract; a dataset that breaks it fails the step."""
+    from m3fm.dataset.validate import validate as check
+
+    path = _resolve(dataset)
+
+    def make(out: Path) -> None:
+        check(path, out)
+
+    validation = _made("validate", state, {"dataset": _digest(dataset), "code": code}, make)
+    _validated(dataset, validation)
+    return validation
+
+
+def _validated(dataset: str, validation: str) -> Path:
+    """The path of a dataset, which must have passed its validation; a refusal leaves its record, too."""
+    found = read_manifest(_resolve(validation))
+    if found["dataset"] != _digest(dataset):
+        raise InputError(f"{validation} is of another dataset than {dataset}")
+    if not found["success"]:
+        raise InputError(f"{dataset} is refused: {found['failures'][0]}")
+    return _resolve(dataset)
+
+
+@_step
+def version(dataset: str, validation: str, state: str) -> str:
+    """Give a validated dataset to DVC; gives its version, `md5:HASH.dir`."""
+    from m3fm.dataset.version import version as give_to_dvc
+
+    path, repository = _validated(dataset, validation), State(Path(state)).store
+    if path.with_name(f"{path.name}.dvc").is_file():
+        say("version", f"reused the version of {path}")
+    return give_to_dvc(path, repository)
+
+
+@_step
+def pretrain(dataset: str, validation: str, config: str, code: str, state: str) -> str:
+    """Pretrain CTViT on a validated dataset."""
+    from m3fm.training.pretrain import pretrain as fit
+
+    path, run = _validated(dataset, validation), _configured(config)
+
+    def make(out: Path) -> None:
+        fit(path, out, run)
+
+    return _made("pretrain", state, _inputs("pretrain", config, code, dataset=dataset), make)
+
+
+@_step
+def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> str:
+    """Train M3FM on all tasks, from a pretrained CTViT."""
+    from m3fm.training.multitask import train as fit
+
+    path, start, run = _resolve(dataset), _resolve(pretrained), _configured(config)
+
+    def make(out: Path) -> None:
+        fit(path, start, out, run)
+
+    inputs = _inputs("train", config, code, dataset=dataset, pretrained=pretrained)
+    return _made("train", state, inputs, make)
+
+
+def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: EvaluateConfig) -> None:
+    """Write the evaluation of a checkpoint on one split of a dataset to `out`."""
+    from m3fm.evaluation.evaluate import evaluate as summarise
+    from m3fm.evaluation.predict import predict
+    from m3fm.progress import tracked
+
+    with tracked("predicted tasks", len(TASKS)) as advance:
+
+        def counted(task: str, samples: int) -> None:
+            advance(list(TASKS).index(task) + 1, f"{task}, {samples} samples")
+
+        predictions = predict(checkpoint, dataset, split, progress=counted)
+    context = {"dataset": Reference.to(dataset).digest, "checkpoint": Reference.to(checkpoint).digest}
+    summarise(predictions, out, config, context)
+
+
+@_step
+def evaluate(dataset: str, checkpoint: str, config: str, code: str, state: str, report: str) -> str:
+    """Test a checkpoint on the dataset's test patients, and copy the report to the path `report`."""
+    path, model, run = _resolve(dataset), _resolve(checkpoint), _configured(config)
+
+    def make(out: Path) -> None:
+        measure(model, path, "test", out, run.evaluate)
+
+    inputs = _inputs("evaluate", config, code, dataset=dataset, checkpoint=checkpoint)
+    reference = _made("evaluate", state, inputs, make)
+    shutil.copy(Reference.parse(reference).path / "report.html", report)
+    return reference
+
+
+@_step
+def export(
+    checkpoint: str, dataset: str, evaluation: str, dataset_version: str, code: str, state: str
+) -> str:
+    """Write the ONNX bundle of a checkpoint, once its answers are found to be the checkpoint's."""
+    from m3fm.deploy.export import export as write_bundle
+
+    model, path, measured = _resolve(checkpoint), _resolve(dataset), _resolve(evaluation)
+    lineage = {"code": code, "dataset": _digest(dataset), "dvc_digest": dataset_version}
+
+    def make(out: Path) -> None:
+        write_bundle(model, out, lineage, path, measured)
+
+    inputs = {**lineage, "checkpoint": _digest(checkpoint), "evaluation": _digest(evaluation)}
+    return _made("export", state, inputs, make)
+
+
+@_step
+def register(
+    bundle: str,
+    evaluation: str,
+    pretrained: str,
+    checkpoint: str,
+    dataset_version: str,
+    config: str,
+    commit: str,
+    pipeline_run: str,
+    state: str,
+) -> str:
+    """Register a bundle with its lineage as a version of the model; gives `models:/NAME/VERSION`."""
+    from m3fm import registry
+
+    run = _configured(config)
+    registry.open_tracking(Path(state))
+    before = {found["version"] for found in registry.versions(run.registered_model)}
+    found = registry.register(
+        _resolve(bundle),
+        _resolve(evaluation),
+        {
+            "git_commit": commit,
+            "dvc_digest": dataset_version,
+            "config_digest": run.digest(),
+            "pipeline_run": pipeline_run,
+        },
+        run.registered_model,
+        {
+            "pretrain": _resolve(pretrained) / "history.jsonl",
+            "train": _resolve(checkpoint) / "history.jsonl",
+        },
+        run.model_dump(mode="json"),
+    )
+    if found.version in before:
+        say("register", f"reused version {found.version} of {found.name}")
+    return f"models:/{found.name}/{found.version}"

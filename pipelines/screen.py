@@ -1,0 +1,98 @@
+"""What a user sees of a local run: which step is at work, its progress and time. The rest is in a log."""
+
+import io
+import re
+import time
+from dataclasses import dataclass
+from typing import TextIO
+
+TOLD = re.compile(r"m3fm: (\w+): (.*)")
+"""What `m3fm.steps` says."""
+PROGRESS = re.compile(r" *[A-Za-z][\w ]* \d+/\d+\b.*")
+"""How far a step is: `WHAT DONE/TOTAL`, and more (`m3fm.progress`)."""
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+RAY_WORKER = re.compile(r"^\(\w+ pid=\d+(, ip=[\d.]+)?\) ")
+INDENT = " " * 4
+"""Of what a step prints, put before it by Kubeflow's runner."""
+WIDTH = 100
+"""Characters of a line that are shown."""
+
+
+@dataclass
+class StepRun:
+    """How a step went."""
+
+    name: str
+    seconds: float = 0.0
+    reused: bool = False
+
+
+class Screen(io.TextIOBase):
+    """Takes everything that a run prints: shows the user's share of it, and keeps the rest in a log."""
+
+    def __init__(self, steps: list[str], out: TextIO, log: TextIO) -> None:
+        self.steps, self.out, self.log = steps, out, log
+        self.runs: dict[str, StepRun] = {}
+        self.current = ""
+        self._began = time.monotonic()
+        self._pending = ""
+        self._transient = False
+
+    def write(self, text: str) -> int:
+        """Take text; whole lines of it are shown or logged."""
+        *lines, self._pending = (self._pending + text).split("\n")
+        for line in lines:
+            self._take(ESCAPES.sub("", line).rstrip())
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def isatty(self) -> bool:
+        """What is printed here is no terminal's, whatever the user's is."""
+        return False
+
+    def show(self, step: str, what: str, *, transient: bool = False) -> None:
+        """Show a line with the minutes since the start; a transient one is overwritten by the next."""
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        start = "\r\x1b[K" if self._transient else ""
+        self._transient = transient and self.out.isatty()
+        end = "" if self._transient else "\n"
+        self.out.write(f"{start}{minutes:3d}:{seconds:02d}  {step:<9} {what[:WIDTH]}{end}")
+        self.out.flush()
+
+    def close(self) -> None:
+        """End the last line."""
+        if self._transient:
+            self.out.write("\n")
+        super().close()
+
+    def _take(self, line: str) -> None:
+        line = RAY_WORKER.sub("", line.removeprefix(INDENT))
+        if line:
+            self.log.write(line + "\n")
+            self.log.flush()
+        if told := TOLD.fullmatch(line):
+            self._told(told[1], told[2])
+        elif PROGRESS.fullmatch(line):
+            self.show(self.current, line.strip(), transient=True)
+
+    def skipped(self, before: str | None = None) -> None:
+        """Show the steps (all, or those before one) that did not run: Kubeflow had their outputs."""
+        for step in self.steps[: None if before is None else self.steps.index(before)]:
+            if step not in self.runs:
+                self.runs[step] = StepRun(step, reused=True)
+                self.show(step, "reused")
+
+    def _told(self, step: str, what: str) -> None:
+        if what == "started":
+            self.skipped(before=step)
+            self.current = step
+        run = self.runs.setdefault(step, StepRun(step))
+        if what.startswith("reused "):
+            run.reused = True
+            return
+        if done := re.fullmatch(r"done in ([\d.]+) s", what):
+            run.seconds = float(done[1])
+            what = "reused" if run.reused else what
+        self.show(step, what, transient=what == "started")

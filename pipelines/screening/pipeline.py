@@ -1,0 +1,111 @@
+"""The screening pipeline: from CT and tables to a registered, deployable model.
+
+What travels between the steps are references to directories below `state`, never the data. The same chain
+starts with a simulated cohort (`screening`), or with one that is there (`screening_of`).
+"""
+
+from typing import NamedTuple
+
+from kfp import dsl, kubernetes
+
+from components.curate.component import curate
+from components.evaluate.component import evaluate
+from components.export.component import export
+from components.pretrain.component import pretrain
+from components.register.component import register
+from components.simulate.component import simulate
+from components.train.component import train
+from components.validate.component import validate
+from components.version.component import version
+
+CLAIM, MOUNT = "m3fm", "/m3fm"
+"""On a cluster the steps share a volume: `state` is a directory below its mount."""
+
+
+class Outputs(NamedTuple):
+    """What a run has made, from the dataset on."""
+
+    dataset: str
+    validation: str
+    dataset_version: str
+    pretrained: str
+    checkpoint: str
+    evaluation: str
+    bundle: str
+    model: str
+
+
+def _registered(cohort: str, kind: str, config: str, code: str, commit: str, state: str) -> Outputs:
+    """The chain from curation on."""
+    run = {"config": config, "code": code, "state": state}
+    dataset = curate(cohort=cohort, kind=kind, **run)
+    validation = validate(dataset=dataset.output, code=code, state=state)
+    versioned = version(dataset=dataset.output, validation=validation.output, state=state)
+    pretrained = pretrain(dataset=dataset.output, validation=validation.output, **run).after(versioned)
+    checkpoint = train(dataset=dataset.output, pretrained=pretrained.output, **run)
+    evaluation = evaluate(dataset=dataset.output, checkpoint=checkpoint.output, **run)
+    measured = evaluation.outputs["Output"]
+    bundle = export(
+        checkpoint=checkpoint.output,
+        dataset=dataset.output,
+        evaluation=measured,
+        dataset_version=versioned.output,
+        code=code,
+        state=state,
+    )
+    model = register(
+        bundle=bundle.output,
+        evaluation=measured,
+        pretrained=pretrained.output,
+        checkpoint=checkpoint.output,
+        dataset_version=versioned.output,
+        config=config,
+        commit=commit,
+        pipeline_run=f"{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}/{dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
+        state=state,
+    )
+    # DVC and MLflow know what they hold better than a cache does, and are asked every time.
+    for task in (versioned, model):
+        task.set_caching_options(enable_caching=False)
+    for task in (dataset, validation, versioned, pretrained, checkpoint, evaluation, bundle, model):
+        kubernetes.mount_pvc(task, pvc_name=CLAIM, mount_path=MOUNT)
+    return Outputs(
+        dataset=dataset.output,
+        validation=validation.output,
+        dataset_version=versioned.output,
+        pretrained=pretrained.output,
+        checkpoint=checkpoint.output,
+        evaluation=measured,
+        bundle=bundle.output,
+        model=model.output,
+    )
+
+
+@dsl.pipeline(name="screening", description="From a simulated screening cohort to a registered model")
+def screening(config: str, code: str, commit: str, state: str) -> Outputs:
+    """Simulate a cohort and make a registered model of it.
+
+    Args:
+        config: Configuration of the run, as JSON.
+        code: Digest of the code.
+        commit: The code's commit in git.
+        state: Directory that all steps share.
+    """
+    cohort = simulate(config=config, code=code, state=state)
+    kubernetes.mount_pvc(cohort, pvc_name=CLAIM, mount_path=MOUNT)
+    return _registered(cohort.output, "nlst", config, code, commit, state)
+
+
+@dsl.pipeline(name="screening-of", description="From a source of exams to a registered model")
+def screening_of(source: str, kind: str, config: str, code: str, commit: str, state: str) -> Outputs:
+    """Make a registered model of a source of exams.
+
+    Args:
+        source: Reference to the source.
+        kind: Format of the source, nlst or dicom.
+        config: Configuration of the run, as JSON.
+        code: Digest of the code.
+        commit: The code's commit in git.
+        state: Directory that all steps share.
+    """
+    return _registered(source, kind, config, code, commit, state)

@@ -1,0 +1,152 @@
+"""The command line: quick, light, and one line for bad input."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from m3fm.config import preset
+from m3fm.environment import State
+from m3fm.tasks import TASKS
+
+COMMANDS = [
+    "demo",
+    "run",
+    "simulate",
+    "curate",
+    "validate",
+    "pretrain",
+    "train",
+    "evaluate",
+    "export",
+    "register",
+    "pull",
+    "predict",
+    "info",
+]
+HEAVY = {
+    "torch",
+    "ray",
+    "pandas",
+    "pyarrow",
+    "kfp",
+    "mlflow",
+    "dvc",
+    "great_expectations",
+    "numpy",
+    "sklearn",
+}
+
+
+def m3fm(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from m3fm.cli import main; main()", *arguments]
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    environment.pop("M3FM_STATE", None)
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
+
+
+def test_help_lists_every_command_in_half_a_second():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = m3fm("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of processor time, which other programs on the machine do not change.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+    listed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("│ ")]
+    assert [name for name in listed if not name.startswith("-") and name != "│"] == COMMANDS
+
+
+def test_commands_are_imported_without_heavy_libraries():
+    code = "import sys, m3fm.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_writes_nothing(command, tmp_path):
+    done = m3fm(command, "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--help" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["simulate", "out", "--params", "missing.yaml"], "missing.yaml"),
+        (["simulate", "out", "--params", "wrong.yaml"], "wrong.yaml, simulate.patient"),
+        (["curate", "nowhere", "out"], "nowhere"),
+        (["curate", "empty", "out", "--kind", "tables"], "tables"),
+        (["validate", "nowhere", "out"], "nowhere is no directory"),
+        (["train", "empty", "out"], "empty is no finished output"),
+        (["pull", "m3fm", "out"], "m3fm"),
+        (["predict", "--bundle", "nowhere"], "nowhere is no bundle"),
+        (["run", "screening", "--source", "nowhere"], "nowhere is no directory"),
+        (["run", "screening", "--backend", "kfp"], "--host"),
+    ],
+)
+def test_bad_input_gets_one_line_and_code_2(arguments, said, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "wrong.yaml").write_text("preset: tiny\nsimulate: {patient: 3}\n")
+    done = m3fm(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("m3fm: ")
+    assert said in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_second_run_on_a_state_directory_is_refused(tmp_path):
+    state = State(tmp_path / "state")
+    state.enter()
+    with state.locked():
+        done = m3fm("run", "screening", "--state", str(state.root), cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"in use by process {os.getpid()}" in done.stderr
+
+
+def test_info_knows_the_tasks():
+    found = json.loads(m3fm("info", "--json").stdout)
+    assert list(found["tasks"]) == list(TASKS)
+    assert found["packages"]["torch"].startswith("2.")
+
+
+def test_compile_writes_the_pipeline(tmp_path):
+    for name, options in (("screening", []), ("screening-of", ["--source", "anywhere"])):
+        done = m3fm("run", "screening", "--compile", "ir.yaml", *options, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"name: {name}\n" in (tmp_path / "ir.yaml").read_text()
+
+
+def test_simulate_writes_what_params_say_and_nothing_outside(tmp_path):
+    (tmp_path / "params.yaml").write_text(
+        "preset: tiny\nsimulate: {patients: 1, rows: 32, slices: [64, 64]}\n"
+    )
+    done = m3fm("simulate", "cohort", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    manifest = json.loads((tmp_path / "cohort" / "cohort.json").read_text())
+    assert manifest["config"] == {
+        **preset("tiny").simulate.model_dump(mode="json"),
+        "patients": 1,
+        "rows": 32,
+        "slices": [64, 64],
+    }
+    assert {path.name for path in tmp_path.iterdir()} == {"cohort", "params.yaml", ".m3fm"}
+
+
+def test_environment_keeps_a_command_in_the_state_directory(tmp_path):
+    command = [sys.executable, "-m", "m3fm.environment", sys.executable, "-c"]
+    code = "import os, tempfile; print(tempfile.gettempdir(), os.environ['DVC_SITE_CACHE_DIR'])"
+    settings = State(tmp_path).settings()
+    clean = {name: value for name, value in os.environ.items() if name not in settings}
+    done = subprocess.run(
+        [*command, code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**clean, "M3FM_STATE": str(tmp_path)},
+    )
+    assert all(Path(path).is_relative_to(tmp_path) for path in done.stdout.split())

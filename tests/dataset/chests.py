@@ -1,0 +1,171 @@
+"""A small source of exams with phantoms of chests as DICOM, and tables as plain records."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+
+UID = "1.2.826.0.1.3680043.8.498."
+SLICES, SIZE, MM = 66, 48, (4.0, 7.0, 7.0)
+STRANGERS = ("999888", "999889")
+"""Patients that no table tells of."""
+FINDINGS = ("atelectasis", "consolidation", "emphysema", "cvd_diagnosis")
+
+
+def chest(seed: int) -> np.ndarray:
+    """int16 HU [SLICES, SIZE, SIZE], the first slice at the feet: a body, two lungs, a heart."""
+    z, y, x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in (SLICES, SIZE, SIZE)), indexing="ij")
+    z, y, x = z * MM[0], y * MM[1], x * MM[2]
+    hu = np.where((y / 110) ** 2 + (x / 150) ** 2 < 1, 40, -1000)
+    for side in (-1, 1):
+        hu[((x - side * 75) / 50) ** 2 + (y / 85) ** 2 + (z / 115) ** 2 < 1] = -850
+    hu[((x - 20) / 55) ** 2 + ((y + 20) / 50) ** 2 + ((z + 40) / 50) ** 2 < 1] = 45
+    return (hu + np.random.default_rng(seed).normal(0, 10, hu.shape)).astype(np.int16)
+
+
+def write_series(
+    folder: Path,
+    number: int,
+    *,
+    patient: str,
+    year: int,
+    study: str,
+    kernel: str = "STANDARD",
+    slices: int = SLICES,
+    image_type: str = "AXIAL",
+) -> str:
+    """Write one series; gives its SeriesInstanceUID."""
+    folder.mkdir(parents=True)
+    volume = chest(number)
+    uid = f"{UID}7.{number}"
+    for index in range(slices):
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        meta.MediaStorageSOPClassUID = CTImageStorage
+        meta.MediaStorageSOPInstanceUID = f"{uid}.{index + 1}"
+        file = FileDataset(None, {}, file_meta=meta, preamble=b"\0" * 128)
+        file.SOPClassUID, file.SOPInstanceUID = CTImageStorage, meta.MediaStorageSOPInstanceUID
+        file.Modality, file.ImageType = "CT", ["ORIGINAL", "PRIMARY", image_type]
+        file.PatientID, file.PatientName, file.PatientBirthDate = patient, f"Doe^{patient}", "19400229"
+        file.StudyInstanceUID, file.SeriesInstanceUID = study, uid
+        file.StudyDate = f"{1999 + year}0102"
+        file.ClinicalTrialTimePointID = f"T{year}"
+        file.Manufacturer, file.ManufacturerModelName, file.ConvolutionKernel = "Maker", "Model 1", kernel
+        file.InstanceNumber, file.SliceThickness = slices - index, 5.0
+        file.ImagePositionPatient = [0, 0, index * MM[0]]
+        file.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        file.PixelSpacing = list(MM[1:])
+        file.Rows = file.Columns = SIZE
+        file.BitsAllocated, file.BitsStored, file.HighBit, file.PixelRepresentation = 16, 16, 15, 1
+        file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+        file.RescaleSlope, file.RescaleIntercept = 1, 0
+        file.PixelData = volume[index].tobytes()
+        pydicom.dcmwrite(folder / f"{index:03d}.dcm", file, enforce_file_format=True)
+    return uid
+
+
+def study_uid(patient: str, year: int) -> str:
+    """StudyInstanceUID of an exam."""
+    return f"{UID}5.{patient}.{year}"
+
+
+def write_images(root: Path, patients: int) -> None:
+    """Three series of each patient (soft, sharp, localizer), two to be refused, one of each stranger."""
+    for number in range(patients):
+        patient, year = str(100200 + number), number % 3
+        study = study_uid(patient, year)
+        for part, (kernel, image_type) in enumerate(
+            [("BONE", "AXIAL"), ("STANDARD", "AXIAL"), ("STANDARD", "LOCALIZER")]
+        ):
+            write_series(
+                root / "images" / patient / str(part),
+                10 * number + part,
+                patient=patient,
+                year=year,
+                study=study,
+                kernel=kernel,
+                slices=1 if image_type == "LOCALIZER" else SLICES,
+                image_type=image_type,
+            )
+    first = {"patient": "100200", "year": 0, "study": study_uid("100200", 0)}
+    write_series(root / "images" / "short", 900, slices=20, **first)
+    write_series(root / "images" / "gap", 901, **first)
+    (root / "images" / "gap" / "030.dcm").unlink()
+    for number, patient in enumerate(STRANGERS):
+        study = f"{UID}5.{77 + number}"
+        write_series(root / "images" / patient, 902 + number, patient=patient, year=1, study=study)
+    (root / "images" / "notes.txt").write_text("not an image")
+
+
+def records(patients: int) -> list[ExamRecord]:
+    """An exam of each patient, and one of the first patient that has no images."""
+    exams = []
+    for number in range(patients):
+        patient, year = str(100200 + number), number % 3
+        cancer = number % 4 == 1
+        nodule = Nodule(
+            number=1,
+            lobe="LUL",
+            slice_number=30,
+            long_mm=9.0,
+            short_mm=7.0,
+            margin="smooth",
+            attenuation="solid",
+        )
+        exams.append(
+            ExamRecord(
+                patient_id=patient,
+                timepoint=year,
+                study_uid=study_uid(patient, year),
+                elements={"age": 60.0 + number, "gender": "Male", "family_mother": number % 2 == 0},
+                findings={"nodule_presence": number % 2, **dict.fromkeys(FINDINGS, number % 2)},
+                nodules=[nodule] if number % 2 else [],
+                risks={
+                    "lung_cancer_risk": Risk(
+                        labels=(0, 1, 1, 1, 1, 1) if cancer else (0,) * 6,
+                        mask=(1, 1, 0, 0, 0, 0) if cancer else (1,) * 6,
+                    ),
+                    "cvd_mortality": Risk(labels=(0,) * 6, mask=(1, 1, 1, 1, 0, 0)),
+                },
+                cancer_side="left" if cancer else None,
+                covid19=number % 2,
+                lung_rads=4 if number % 2 else 1,
+            )
+        )
+    return [*exams, ExamRecord(patient_id="100200", timepoint=2, lung_rads=2)]
+
+
+@dataclass
+class Chests:
+    """A source of `patients` patients below `root`; `faulty` fails in two ways at the strangers' series."""
+
+    root: Path
+    patients: int
+    faulty: bool = False
+    backwards: bool = False
+    name: str = "chests"
+    test_only: bool = False
+
+    def site(self, series) -> str:
+        if self.faulty and series.patient_id == STRANGERS[0]:
+            raise ZeroDivisionError(f"by patient {series.patient_id}")
+        if self.faulty and series.patient_id == STRANGERS[1]:
+            os._exit(1)
+        return f"site-{int(series.patient_id) % 2}"
+
+    def exams(self) -> list[ExamRecord]:
+        found = records(self.patients)
+        return found[::-1] if self.backwards else found
+
+    def image_paths(self) -> list[Path]:
+        paths = list(files_below(self.root / "images"))
+        return paths[::-1] if self.backwards else paths
+
+    def digest(self) -> str:
+        return listing_digest(self.root, sorted(self.image_paths()), [str(self.patients)])

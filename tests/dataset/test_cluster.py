@@ -1,0 +1,58 @@
+"""Ray for the length of a block leaves nothing behind."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from m3fm import cluster
+
+
+def leftovers() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob(f"{cluster.PREFIX}*"))
+
+
+def test_import_is_light():
+    subprocess.run(
+        [sys.executable, "-c", "import m3fm.cluster, sys; assert 'ray' not in sys.modules"], check=True
+    )
+
+
+def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left = Path(tempfile.gettempdir()) / f"{cluster.PREFIX}{dead.pid}-test"
+    (left / "session").mkdir(parents=True)
+    before = leftovers() - {left}
+
+    def fails():
+        with cluster.local_ray(1):
+            import ray
+
+            assert ray.cluster_resources()["CPU"] == 1
+            (mine,) = leftovers() - before
+            longest = max(len(str(path)) for path in mine.glob("session_2*/sockets/*"))
+            assert longest <= 103
+            raise ValueError("of the block")
+
+    with pytest.raises(ValueError, match="of the block"):
+        fails()
+    assert not left.exists()
+    assert leftovers() <= before
+    import ray
+
+    assert not ray.is_initialized()
+
+
+def test_directory_is_short_wherever_temporary_files_are(monkeypatch, tmp_path):
+    long = tmp_path / ("long" * 10)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    directory = cluster._temporary_directory()
+    try:
+        assert len(str(directory)) < 40
+    finally:
+        directory.rmdir()

@@ -1,0 +1,207 @@
+"""Curation: nothing is lost, nothing depends on chance, and nobody can be recognised."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chests
+import pandas as pd
+import pytest
+from conftest import PATIENTS
+
+from m3fm.artifacts import Reference, read_manifest
+from m3fm.cohort.source import open_source
+from m3fm.config import CurateConfig, SimulateConfig
+from m3fm.dataset.curate import curate
+from m3fm.dataset.validate import validate
+from m3fm.errors import InputError
+
+
+def table(dataset: Path, name: str) -> pd.DataFrame:
+    return pd.read_parquet(dataset / f"{name}.parquet")
+
+
+def contents(dataset: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(dataset)): p.read_bytes() for p in dataset.rglob("*") if p.is_file()}
+
+
+def test_every_series_is_kept_or_rejected_for_a_reason(curated):
+    series = table(curated, "series")
+    rejected = series[series["status"] == "rejected"]
+    counts = read_manifest(curated)["counts"]
+    assert rejected["reason"].value_counts().to_dict() == {
+        "localizer": PATIENTS,
+        "too_few_slices": 1,
+        "gap": 1,
+    }
+    assert counts["rejected"] == {"localizer": PATIENTS, "too_few_slices": 1, "gap": 1}
+    assert counts["kept"] == 2 * PATIENTS + len(chests.STRANGERS)
+    assert counts["series_seen"] == len(series) == counts["kept"] + len(rejected)
+    assert sorted(p.stem for p in (curated / "volumes").iterdir()) == sorted(
+        series.loc[series["status"] == "kept", "series"]
+    )
+    assert not list(curated.parent.glob(".*")), "what was needed to resume is gone"
+
+
+def test_series_belong_to_the_exams_of_the_tables(curated):
+    series, exams, labels = (table(curated, name) for name in ("series", "exams", "labels"))
+    assert len(exams) == PATIENTS + 1 + len(chests.STRANGERS), "one without images, and the strangers'"
+    assert series.groupby("exam")["patient"].nunique().max() == 1
+    told = set(exams.loc[exams["age"].notna(), "exam"])
+    assert len(told) == PATIENTS
+    assert len(set(series["exam"]) - told) == len(chests.STRANGERS)
+    assert not (set(series["exam"]) - told) & set(labels["exam"])
+    imageless = labels[~labels["exam"].isin(series["exam"])]
+    assert imageless["task"].to_list() == ["lung_rads"], "the one task that needs no image"
+
+
+def test_soft_kernel_is_preferred(curated):
+    series = table(curated, "series")
+    kept = series[series["status"] == "kept"]
+    assert set(kept.loc[kept["preferred"], "kernel"]) == {"STANDARD"}
+    assert (kept.groupby("exam")["preferred"].sum() == 1).all()
+    assert not series.loc[series["status"] == "rejected", "preferred"].any()
+
+
+def test_splits_are_those_of_one_table(curated):
+    split_of = table(curated, "splits").set_index("patient")["split"]
+    for name in ("series", "exams", "nodules", "labels"):
+        rows = table(curated, name)
+        assert (rows["patient"].map(split_of) == rows["split"]).all()
+
+
+def test_same_bytes_with_one_worker_in_another_order_over_a_stale_attempt(curated, images, tmp_path):
+    stale = tmp_path / ".dataset.partial"
+    (stale / "records").mkdir(parents=True)
+    (stale / "volumes").mkdir()
+    (stale / "inputs.json").write_text("{}\n")
+    (stale / "volumes" / "0123456789abcdef.npy").write_bytes(b"of another source")
+    for name in table(curated, "series")["series"]:
+        (stale / "records" / f"{name}.json").write_text('{"status": "rejected"}')
+    curate(chests.Chests(images, PATIENTS, backwards=True), tmp_path / "dataset", CurateConfig(), workers=1)
+    assert contents(tmp_path / "dataset") == contents(curated)
+
+
+@pytest.fixture(scope="module")
+def running_cluster():
+    """A Ray cluster that another process holds: its address and token."""
+    script = (
+        "import os, ray\n"
+        "from m3fm.cluster import local_ray\n"
+        "with local_ray(2):\n"
+        "    print(ray.get_runtime_context().gcs_address, os.environ['RAY_AUTH_TOKEN'], flush=True)\n"
+        "    input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        yield holder.stdout.readline().split()
+        holder.communicate("\n")
+
+
+@pytest.fixture
+def cluster(running_cluster, monkeypatch):
+    """Let the code under test find that cluster."""
+    address, token = running_cluster
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import chests
+from m3fm.config import CurateConfig
+from m3fm.dataset.curate import curate
+curate(chests.Chests(Path(sys.argv[1]), int(sys.argv[2])), Path(sys.argv[3]), CurateConfig(), 2)
+"""
+
+
+def test_killed_and_resumed_gives_the_same_and_repeats_nothing(curated, images, tmp_path):
+    out, partial = tmp_path / "dataset", tmp_path / ".dataset.partial"
+    command = [sys.executable, "-c", SCRIPT, str(images), str(PATIENTS), str(out)]
+
+    def finished() -> dict[str, int]:
+        done = {path.stem for path in partial.glob("records/[!.]*.json")}
+        return {p.name: p.stat().st_mtime_ns for p in partial.glob("volumes/[!.]*.npy") if p.stem in done}
+
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while len(finished()) < 3:
+        assert process.poll() is None, "it ended before it was killed"
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(0.5)  # Ray's processes follow their driver
+    untouched = finished()
+    damaged, _ = untouched.popitem()
+    (partial / "volumes" / damaged).write_bytes(b"half a volume")
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert Reference.to(out).digest == Reference.to(curated).digest
+    assert contents(out) == contents(curated)
+    assert all((out / "volumes" / name).stat().st_mtime_ns == when for name, when in untouched.items())
+
+
+def test_a_crash_rejects_one_series_and_not_the_run(images, tmp_path, curated, capfd, cluster):
+    curate(chests.Chests(images, PATIENTS, faulty=True), tmp_path / "dataset", CurateConfig(), workers=2)
+    series, usual = table(tmp_path / "dataset", "series"), table(curated, "series")
+    crashed = series[series["reason"] == "crashed"]
+    details = sorted(crashed["detail"])
+    assert len(details) == 2
+    assert details[0] == "WorkerCrashedError: the process that examined it died"
+    assert details[1].startswith("ZeroDivisionError at m3fm.dataset.examine:")
+    shown = "".join(capfd.readouterr()) + "".join(details)
+    assert not any(patient in shown for patient in chests.STRANGERS), "the error's message names the patient"
+    others = usual[~usual["series"].isin(crashed["series"])]
+    assert series[series["reason"] != "crashed"].reset_index(drop=True).equals(others.reset_index(drop=True))
+
+
+def test_nothing_in_a_dataset_names_a_patient(curated):
+    tables = {
+        name: table(curated, name).to_csv() for name in ("series", "exams", "nodules", "labels", "splits")
+    }
+    everything = {**{name: text.encode() for name, text in tables.items()}, **contents(curated)}
+    patients = [str(100200 + number) for number in range(PATIENTS)] + list(chests.STRANGERS)
+    for name, data in everything.items():
+        for secret in [*patients, chests.UID, "Doe", "19990102", "1999-01-02", "19400229", "T0"]:
+            if secret == "T0" and name.endswith((".parquet", ".npy")):
+                continue  # two bytes occur by chance in compressed data
+            assert secret not in name
+            assert secret.encode() not in data, f"{secret} in {name}"
+
+
+def test_another_salt_gives_other_names_for_all(curated):
+    from m3fm.dataset.examine import hashed
+
+    assert hashed("m3fm", "series", f"{chests.UID}7.0") in set(table(curated, "series")["series"])
+    assert hashed("other", "series", "x") != hashed("m3fm", "series", "x")
+    assert hashed("m3fm", "exam", "x") != hashed("m3fm", "series", "x")
+
+
+def test_source_without_series_is_refused(tmp_path, cluster):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "readme.txt").write_text("nothing here")
+    with pytest.raises(InputError, match="chests holds no DICOM series"):
+        curate(chests.Chests(tmp_path, 0), tmp_path / "dataset", CurateConfig(), workers=1)
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_simulated_cohort_becomes_a_valid_dataset(tmp_path, cluster):
+    from m3fm.simulate import simulate
+
+    simulate(tmp_path / "cohort", SimulateConfig(patients=6, slices=(64, 65)), workers=2)
+    curate(open_source("nlst", tmp_path / "cohort"), tmp_path / "dataset", CurateConfig(), workers=2)
+    validate(tmp_path / "dataset", tmp_path / "validation")
+    counts = read_manifest(tmp_path / "dataset")["counts"]
+    assert counts["patients"] == 6
+    assert counts["rejected"]["localizer"] == counts["exams"]
+    assert counts["kept"] > counts["exams"]
+    assert all(sum(counts["labels"][task].values()) for task in counts["labels"])
+    everything = b"".join(contents(tmp_path / "dataset").values()).decode("latin1")
+    everything += "".join(
+        table(tmp_path / "dataset", name).to_csv() for name in ("series", "exams", "labels")
+    )
+    for secret in (f"1000{n:02}" for n in range(1, 7)):
+        assert secret not in everything

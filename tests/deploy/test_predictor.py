@@ -1,0 +1,226 @@
+"""The predictor answers as torch does on the same series, alone and without torch."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deploy_samples import ELEMENTS, NODULE
+
+from m3fm.artifacts import seal
+from m3fm.cohort.source import Nodule
+from m3fm.ct.regions import find_regions
+from m3fm.ct.volume import Series, write_nifti
+from m3fm.dataset.mqa import Mqa
+from m3fm.deploy.predictor import PRESENCE, Predictor, number, run_predict
+from m3fm.deploy.show import to_table
+from m3fm.errors import InputError
+from m3fm.model.checkpoint import load
+from m3fm.questions import QUESTIONS
+from m3fm.tasks import SCREENING, TASKS
+from m3fm.training.objective import collate, model_inputs
+
+REAL_CT = Path(__file__).parents[2].parent / "shared/data/chest_ct_A0001_B_64sl.tar.gz"
+REPORT = [Nodule(**NODULE, margin="smooth", attenuation="solid")]
+
+
+@pytest.fixture(scope="module")
+def predictor(bundle: Path) -> Predictor:
+    return Predictor(bundle)
+
+
+def with_torch(checkpoint: Path, dataset: Path, task: str, side: str) -> np.ndarray:
+    """What training's own pipeline gives for the phantom's row of a task."""
+    model, tokenizer = load(checkpoint)
+    mqa = Mqa(dataset, ("test",), model.config.scales)
+    (row,) = [row for row in mqa.rows[task] if row.side == side]
+    inputs = model_inputs(collate([mqa.sample(task, row, 0)], tokenizer, model.config))
+    return model.predict(task, **inputs).numpy()[0]
+
+
+@pytest.mark.parametrize("task", SCREENING)
+def test_answers_are_those_of_the_torch_pipeline(
+    predictor: Predictor, checkpoint: Path, dataset: Path, series: Series, task: str
+) -> None:
+    # Slice numbers of the phantom count down from 72 at its lowest slice.
+    place = ("left", 72 - NODULE["slice_number"])
+    (answer,) = predictor.predict(series, ELEMENTS, REPORT, [task], nodule_slice=place).values()
+    assert list(answer["probabilities"]) == list(TASKS[task].answers)
+    found = {side: list(lung.values()) for side, lung in answer.get("lungs", {}).items()}
+    if not found:
+        found = {"": list(answer["probabilities"].values())}
+    for side, probabilities in found.items():
+        expected = with_torch(checkpoint, dataset, task, side)
+        np.testing.assert_allclose(probabilities, expected, atol=1e-5, rtol=0)
+
+
+def test_the_larger_risk_of_the_two_lungs_is_the_patients(predictor: Predictor, series: Series) -> None:
+    (answer,) = predictor.predict(series, ELEMENTS, tasks=["lung_cancer_risk"]).values()
+    left, right = (np.array(list(answer["lungs"][side].values())) for side in ("left", "right"))
+    assert not np.allclose(left, right, atol=1e-4)
+    np.testing.assert_array_equal(list(answer["probabilities"].values()), np.maximum(left, right))
+
+
+def test_nodules_are_looked_for_in_windows_that_cover_both_lungs(
+    predictor: Predictor, series: Series
+) -> None:
+    found = predictor.predict(series, tasks=["nodule_presence", "nodule_size"])
+    presence, size = found["nodule_presence"], found["nodule_size"]
+    boxes = find_regions(series.voxels, series.voxel_size)
+    best = {}
+    for side in ("left", "right"):
+        first, last = boxes[f"{side}_lung"][:2]
+        middles = (*range(first + 8, last - 8, 8), last - 8)
+        asked = [predictor.predict(series, tasks=[PRESENCE], nodule_slice=(side, i)) for i in middles]
+        there = [answers[PRESENCE] for answers in asked]
+        seen = {index for answer in there for index in range(*answer["slices"][side])}
+        assert seen == set(range(first, last))
+        best[side] = max(answer["probabilities"]["yes"] for answer in there)
+        assert presence["lungs"][side]["yes"] == pytest.approx(best[side], abs=1e-6)
+    likelier = max(best, key=lambda side: best[side])
+    assert presence["probabilities"] == presence["lungs"][likelier]
+    assert size["probabilities"] == size["lungs"][likelier]
+    assert size["slices"] == presence["slices"]
+    assert f"that of the {likelier} lung" in size["note"]
+
+
+def test_what_is_not_given_is_skipped_or_left_out(predictor: Predictor, series: Series) -> None:
+    found = predictor.predict(series)
+    assert list(found) == list(SCREENING)
+    assert found["lung_rads"]["skipped"] == "needs a nodule report"
+    assert "probabilities" not in found["lung_rads"]
+    without = found["emphysema"]["probabilities"]["yes"]
+    with_text = predictor.predict(series, ELEMENTS, tasks=["emphysema"])["emphysema"]
+    assert abs(with_text["probabilities"]["yes"] - without) > 1e-4
+    no_ct = predictor.predict(None, ELEMENTS, [])
+    assert "probabilities" in no_ct["lung_rads"]
+    assert no_ct["emphysema"]["skipped"] == "needs a CT"
+    asked = predictor.predict(None, ELEMENTS, tasks=["clinical_number"])
+    assert asked["clinical_number"]["skipped"] == "needs a question in your words"
+
+
+def test_an_unknown_task_is_refused(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match="no task 'nodules'; there are nodule_presence, "):
+        predictor.predict(None, tasks=["nodules"])
+
+
+def test_a_question_is_answered_by_its_task_or_refused(predictor: Predictor, series: Series) -> None:
+    # The weights are random, so what a question is taken for is arbitrary: every class must do as it should.
+    understood: dict[int, str] = {}
+    for question in (question for questions in QUESTIONS.values() for question in questions):
+        chosen = int(predictor.encode_question(question)[1].argmax())
+        understood.setdefault(chosen, question)
+    for chosen, question in understood.items():
+        if chosen == len(TASKS):
+            with pytest.raises(InputError, match="no question this model can answer; ask about: Nodule pres"):
+                predictor.ask(question, series)
+        else:
+            ((name, answer),) = predictor.ask(question, series, ELEMENTS, REPORT).items()
+            assert name == list(TASKS)[chosen]
+            assert answer["question"] == question
+            assert answer["probabilities"]
+    assert {len(TASKS)} < understood.keys()
+
+
+def test_a_changed_file_is_refused(bundle: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "bundle"
+    shutil.copytree(bundle, changed)
+    with (changed / "weights.bin").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\x01")
+    with pytest.raises(InputError, match=r"weights\.bin was changed"):
+        Predictor(changed)
+    (changed / "weights.bin").unlink()
+    with pytest.raises(InputError, match=r"weights\.bin is missing"):
+        Predictor(changed)
+    with pytest.raises(InputError, match="is no bundle"):
+        Predictor(tmp_path)
+
+
+def test_a_bundle_of_another_preprocessing_is_refused(bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "bundle"
+    shutil.copytree(bundle, other)
+    manifest = json.loads((other / "bundle.json").read_text())
+    seal(other, "bundle.json", {**manifest, "preprocessing_version": "0"})
+    with pytest.raises(InputError, match=r"preprocessing_version is 0, this m3fm does .*export the model"):
+        Predictor(other)
+
+
+def test_files_in_json_and_a_table_out(bundle: Path, series: Series, tmp_path: Path) -> None:
+    from rich.console import Console
+
+    write_nifti(series, tmp_path / "ct.nii.gz")
+    (tmp_path / "clinical.json").write_text(json.dumps(ELEMENTS))
+    (tmp_path / "nodules.json").write_text(json.dumps([NODULE]))
+    result = run_predict(
+        bundle, tmp_path / "ct.nii.gz", tmp_path / "clinical.json", nodules=tmp_path / "nodules.json"
+    )
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    assert list(result["answers"]) == list(SCREENING)
+    assert result["provider"] == "CPUExecutionProvider"
+    assert result["notice"] == "Research software, not a medical device"
+    console = Console(width=160, record=True, file=(tmp_path / "out.txt").open("w"))
+    console.print(to_table(result))
+    shown = console.export_text()
+    assert "Research software, not a medical device" in shown
+    yes = result["answers"]["emphysema"]["probabilities"]["yes"]
+    assert f"yes {yes:.3f}" in shown
+
+
+def test_a_number_is_its_most_probable_digits() -> None:
+    assert number(np.eye(10, dtype=np.float32)[[0, 6, 1]].flatten()) == 61
+
+
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "pandas", "pyarrow", "ray", "transformers", "safetensors", "onnx", "mlflow", "sklearn"):
+    sys.modules[name] = None  # importing it raises
+import json
+from pathlib import Path
+from m3fm.deploy.predictor import run_predict
+from m3fm.deploy.show import to_table
+result = run_predict(Path(sys.argv[1]), Path(sys.argv[2]))
+to_table(result)
+print(json.dumps(result))
+"""
+
+
+def run_without_torch(bundle: Path, ct: Path) -> dict:
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(bundle), str(ct)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_runs_where_torch_and_pandas_cannot_be_imported(
+    bundle: Path, series: Series, predictor: Predictor, tmp_path: Path
+) -> None:
+    write_nifti(series, tmp_path / "ct.nii")
+    alone = run_without_torch(bundle, tmp_path / "ct.nii")["answers"]
+    here = predictor.predict_path(tmp_path / "ct.nii")
+    assert alone.keys() == here.keys()
+    for name, answer in here.items():
+        if "skipped" not in answer:
+            assert alone[name]["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+
+
+@pytest.mark.skipif(not REAL_CT.is_file(), reason=f"{REAL_CT.name} is not beside the repository")
+def test_answers_for_a_real_ct(bundle: Path, tmp_path: Path) -> None:
+    with tarfile.open(REAL_CT) as archive:
+        archive.extractall(tmp_path, filter="data")
+    answers = run_without_torch(bundle, tmp_path)["answers"]
+    assert list(answers) == list(SCREENING)
+    for name, answer in answers.items():
+        if name == "lung_rads":
+            assert answer["skipped"] == "needs a nodule report"
+            continue
+        values = np.array(list(answer["probabilities"].values()))
+        assert ((values > 0) & (values < 1)).all()
+        if TASKS[name].loss == "softmax":
+            assert values.sum() == pytest.approx(1.0, abs=1e-5)
+        if TASKS[name].region == "one_lung":
+            assert answer["lungs"].keys() == {"left", "right"}

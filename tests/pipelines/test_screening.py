@@ -1,0 +1,234 @@
+"""The whole chain at its smallest: killed and started again, run twice, compared with the library, broken."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from m3fm import registry, steps
+from m3fm.artifacts import Reference, read_manifest, seal, source_digest
+from m3fm.config import RunConfig, load
+from m3fm.environment import State
+from pipelines import runner
+
+PARAMS = """
+preset: tiny
+simulate: {patients: 8, rows: 48, slices: [64, 64]}
+pretrain: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 4, micro_batch: 2}
+train: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 1, micro_batch: 1, retrieval_batch: 2}
+evaluate: {resamples: 50}
+"""
+STORED = ("dataset", "validation", "pretrained", "checkpoint", "evaluation", "bundle")
+STEPS_OF = dict(zip(STORED, ("curate", "validate", "pretrain", "train", "evaluate", "export")))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A state directory, and how to run the pipeline in it."""
+
+    state: Path
+    params: Path
+
+    @property
+    def config(self) -> RunConfig:
+        return load(self.params)
+
+    def command(self, *options: str) -> list[str]:
+        m3fm = [sys.executable, "-c", "from m3fm.cli import main; main()"]
+        return [*m3fm, "run", "screening", "--params", str(self.params), "--state", str(self.state), *options]
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*options), capture_output=True, text=True, cwd=self.params.parent)
+
+    def finish(self) -> dict[str, Any]:
+        done = self.run("--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def versions(self) -> list[dict[str, Any]]:
+        registry.open_tracking(self.state)
+        return registry.versions("m3fm")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    directory = tmp_path_factory.mktemp("screening")
+    (directory / "params.yaml").write_text(PARAMS)
+    return Place(directory / "state", directory / "params.yaml")
+
+
+@pytest.fixture(scope="module")
+def first(place: Place) -> dict[str, Any]:
+    """The finished run. It was killed during curation, and during pretraining, when only the runner died."""
+    for step, kill in (("curate", os.killpg), ("pretrain", os.kill)):
+        process = subprocess.Popen(place.command(), stdout=subprocess.PIPE, text=True, start_new_session=True)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.split()[1:3] == [step, "started"]:
+                break
+        assert process.poll() is None, f"{step} did not start"
+        kill(process.pid, signal.SIGKILL)
+        process.wait()
+    return place.finish()
+
+
+def test_every_output_is_whole(first):
+    for name in STORED:
+        assert Reference.parse(first["outputs"][name]).resolve().is_dir()
+    assert first["outputs"]["dataset_version"].endswith(".dir")
+
+
+def test_killed_run_goes_on_where_it_was(first):
+    reused = {step["name"] for step in first["steps"] if step["reused"]}
+    assert {"simulate", "curate", "validate"} <= reused
+    assert not {"train", "evaluate", "export", "register"} & reused
+
+
+def test_one_version_is_registered_with_its_lineage(place, first):
+    (version,) = place.versions()
+    assert first["outputs"]["model"] == f"models:/m3fm/{version['version']}"
+    lineage = version["lineage"]
+    assert lineage["dvc_digest"] == first["outputs"]["dataset_version"]
+    assert lineage["config_digest"] == place.config.digest()
+    assert lineage["bundle"] == Reference.parse(first["outputs"]["bundle"]).digest
+    assert lineage["pipeline_run"].startswith("screening-20")
+
+
+def test_report_is_shown_by_the_pipeline(place, first):
+    report = Reference.parse(first["outputs"]["evaluation"]).path / "report.html"
+    (shown,) = (place.state / "kfp" / "outputs").glob("*/evaluate/report")
+    assert shown.read_text() == report.read_text()
+
+
+def test_nothing_is_left_in_the_temporary_directory(place, first):
+    assert not (place.state / "tmp" / "run").exists()
+
+
+def test_second_run_reuses_everything(place, first):
+    again = place.finish()
+    assert again["outputs"] == first["outputs"]
+    assert all(step["reused"] for step in again["steps"])
+    assert [step["name"] for step in again["steps"]] == list(steps.CHAIN)
+    assert len(place.versions()) == 1
+
+
+def test_lost_output_is_made_again_and_not_handed_on(place, first):
+    evaluation = Reference.parse(first["outputs"]["evaluation"])
+    (evaluation.path / "metrics.parquet").unlink()
+    again = place.finish()
+    assert again["outputs"] == first["outputs"]
+    assert [step["name"] for step in again["steps"] if not step["reused"]] == ["evaluate"]
+    evaluation.resolve()
+
+
+def test_library_gives_the_same_dataset_and_evaluation(place, first, tmp_path):
+    from m3fm.cohort.nlst import NlstSource
+    from m3fm.dataset.curate import curate
+    from m3fm.dataset.validate import validate
+    from m3fm.dataset.version import version
+    from m3fm.simulate import simulate
+
+    run, outputs = place.config, first["outputs"]
+    simulate(tmp_path / "cohort", run.simulate, 2)
+    curate(NlstSource(tmp_path / "cohort"), tmp_path / "dataset", run.curate, 2)
+    validate(tmp_path / "dataset", tmp_path / "validation")
+    checkpoint = Reference.parse(outputs["checkpoint"]).path
+    steps.measure(checkpoint, tmp_path / "dataset", "test", tmp_path / "evaluation", run.evaluate)
+    for name in ("dataset", "validation", "evaluation"):
+        assert Reference.to(tmp_path / name).digest == Reference.parse(outputs[name]).digest, name
+    assert version(tmp_path / "dataset", tmp_path) == outputs["dataset_version"]
+
+
+def test_library_gives_the_same_checkpoints_and_bundle(place, first, tmp_path):
+    from m3fm.deploy.export import export
+    from m3fm.training.multitask import train
+    from m3fm.training.pretrain import pretrain
+
+    run, outputs = place.config, first["outputs"]
+    dataset, evaluation = (Reference.parse(outputs[name]) for name in ("dataset", "evaluation"))
+    pretrain(dataset.path, tmp_path / "pretrained", run)
+    train(dataset.path, tmp_path / "pretrained", tmp_path / "checkpoint", run)
+    lineage = {
+        "code": source_digest(),
+        "dataset": dataset.digest,
+        "dvc_digest": outputs["dataset_version"],
+    }
+    export(tmp_path / "checkpoint", tmp_path / "bundle", lineage, dataset.path, evaluation.path)
+    for name in ("pretrained", "checkpoint", "bundle"):
+        assert Reference.to(tmp_path / name).digest == Reference.parse(outputs[name]).digest, name
+
+
+def leak(dataset: Path) -> str:
+    """Put a test patient's labels into the training set, as faulty curation would; gives the patient."""
+    labels = pd.read_parquet(dataset / "labels.parquet")
+    patient = labels.loc[labels["split"] == "test", "patient"].iloc[0]
+    rows = labels.index[labels["patient"] == patient]
+    labels.loc[rows[0], "split"] = "train"
+    (dataset / "labels.parquet").unlink()
+    labels.to_parquet(dataset / "labels.parquet", index=False)
+    manifest = read_manifest(dataset)
+    (dataset / "dataset.json").unlink()
+    seal(dataset, "dataset.json", {key: value for key, value in manifest.items() if key != "files"})
+    return str(patient)
+
+
+def test_leaked_patient_stops_the_pipeline(place, first, tmp_path):
+    broken = Place(tmp_path / "state", place.params)
+    for step in ("simulate", "curate"):
+        shutil.copytree(place.state / "store" / step, broken.state / "store" / step)
+    path = Reference.parse(first["outputs"]["dataset"]).path
+    patient = leak(broken.state / "store" / path.relative_to(place.state / "store"))
+    for _ in range(2):  # a refusal is not forgotten
+        done = broken.run()
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("m3fm: validate failed: ")
+        assert patient in line
+        assert "log: " in line
+        assert "pretrain" not in done.stdout
+        assert broken.versions() == []
+
+
+def test_a_source_takes_the_place_of_the_simulated_cohort(place, first, tmp_path):
+    """The simulated cohort, given as if a hospital had: curated alike."""
+    (cohort,) = (place.state / "store" / "simulate").glob("[0-9a-f]*")
+    reference = runner.source_reference(cohort, "nlst")
+    config, code = place.config.to_json(), source_digest()
+    dataset = steps.curate(reference, "nlst", config, code, str(tmp_path / "state"))
+    assert Reference.parse(dataset).digest == Reference.parse(first["outputs"]["dataset"]).digest
+
+
+def test_dvc_gives_the_dataset_the_same_version(place, first, tmp_path):
+    """`dvc repro` in a fresh clone, by the commands that dvc.yaml names."""
+    root, clone = Path(runner.__file__).parents[1], tmp_path / "clone"
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "m3fm"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (root / name).is_dir() else shutil.copy
+        copy(root / name, clone / name)
+    shutil.copy(place.params, clone / "params.yaml")
+    state = State(tmp_path / "state")
+    environment = {
+        **os.environ,
+        **state.settings(),
+        "M3FM_STATE": str(state.root),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(clone),
+    }
+    state.enter()
+    subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
+    done = subprocess.run(
+        ["dvc", "repro", "curate"], cwd=clone, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+    (dataset,) = [out for out in stages["curate"]["outs"] if out["path"] == "data/dataset"]
+    assert f"md5:{dataset['md5']}" == first["outputs"]["dataset_version"]
