@@ -251,7 +251,12 @@ def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: Eval
             advance(list(TASKS).index(task) + 1, f"{task}, {samples} samples")
 
         predictions = predict(checkpoint, dataset, split, progress=counted)
-    context = {"dataset": Reference.to(dataset).digest, "checkpoint": Reference.to(checkpoint).digest}
+    context = {
+        "dataset": Reference.to(dataset).digest,
+        "checkpoint": Reference.to(checkpoint).digest,
+        "counts": read_manifest(dataset)["counts"],
+        "training": read_manifest(checkpoint)["inputs"],
+    }
     summarise(predictions, out, config, context)
 
 

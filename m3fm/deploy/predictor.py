@@ -18,9 +18,9 @@ from m3fm.ct.volume import Series
 from m3fm.deploy.bundle import NOTICE, BundleTask, read
 from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
 from m3fm.deploy.runtime import Device, Tokens, sessions
-from m3fm.deploy.tokens import encode
 from m3fm.errors import InputError
 from m3fm.tasks import LUNGS
+from m3fm.tokens import encode
 
 Answer = dict[str, Any]
 Probabilities = NDArray[np.float32]

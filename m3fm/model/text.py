@@ -1,19 +1,18 @@
 """Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import AutoModel, RobertaConfig, RobertaModel
 
 from m3fm.config import TextConfig
 from m3fm.errors import InputError
+from m3fm.tokens import PAD
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens, in its order: padding has id 1. The first token is the paper's <TASK>."""
-PAD = 1
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -52,21 +51,6 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         tokenizer.decoder = decoders.ByteLevel()
         return with_markers(tokenizer)
     raise InputError(f"{directory} holds no tokenizer.json, nor vocab.json and merges.txt: name a tokenizer")
-
-
-def encode(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` keeps its </s>.
-
-    An absent text (an empty string) has a mask of zeros.
-    """
-    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
-    ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for i, (row, text) in enumerate(zip(rows, texts)):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = int(bool(text))
-    return ids, mask
 
 
 class TextTransformer(nn.Module):

@@ -17,9 +17,9 @@ from m3fm.dataset.mqa import Mqa, Sample
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
-from m3fm.model.text import encode
 from m3fm.questions import OUT_OF_SCOPE
 from m3fm.tasks import TASKS
+from m3fm.tokens import encode
 from m3fm.training.loop import Batch
 from m3fm.training.planner import Unit
 

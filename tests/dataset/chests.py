@@ -11,6 +11,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
 
+PATIENTS = 4
+
 UID = "1.2.826.0.1.3680043.8.498."
 SLICES, SIZE, MM = 66, 48, (4.0, 7.0, 7.0)
 STRANGERS = ("999888", "999889")

@@ -7,8 +7,6 @@ import pytest
 from m3fm.config import CurateConfig
 from m3fm.dataset.curate import curate
 
-PATIENTS = 4
-
 
 @pytest.fixture(scope="session", autouse=True)
 def _importable_by_ray_workers():
@@ -26,7 +24,7 @@ def _importable_by_ray_workers():
 def images(tmp_path_factory) -> Path:
     """The root of a source of four patients and a stranger."""
     root = tmp_path_factory.mktemp("source")
-    chests.write_images(root, PATIENTS)
+    chests.write_images(root, chests.PATIENTS)
     return root
 
 
@@ -34,5 +32,5 @@ def images(tmp_path_factory) -> Path:
 def curated(images, tmp_path_factory) -> Path:
     """Its dataset."""
     out = tmp_path_factory.mktemp("curated") / "dataset"
-    curate(chests.Chests(images, PATIENTS), out, CurateConfig(), workers=2)
+    curate(chests.Chests(images, chests.PATIENTS), out, CurateConfig(), workers=2)
     return out

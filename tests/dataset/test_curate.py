@@ -10,7 +10,7 @@ from pathlib import Path
 import chests
 import pandas as pd
 import pytest
-from conftest import PATIENTS
+from chests import PATIENTS
 
 from m3fm.artifacts import Reference, read_manifest
 from m3fm.cohort.source import open_source

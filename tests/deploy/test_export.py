@@ -14,10 +14,8 @@ from m3fm.deploy import parity
 from m3fm.deploy.bundle import read
 from m3fm.deploy.export import export, graphs, unique_bytes
 from m3fm.deploy.runtime import Sessions, sessions
-from m3fm.deploy.tokens import encode
 from m3fm.deploy.weights import save_sharing_weights
 from m3fm.errors import InputError
-from m3fm.model import text
 from m3fm.model.checkpoint import load
 from m3fm.model.m3fm import M3FM
 from m3fm.tasks import TASKS
@@ -136,13 +134,6 @@ def test_the_model_card_shows_what_was_reached(bundle: Path, tmp_path: Path) -> 
     assert "md5:0123.dir" in text
     assert "not a medical device" in text
     assert "No evaluation was given" in (bundle / "MODEL_CARD.md").read_text()
-
-
-def test_text_is_encoded_as_in_training(bundle: Path) -> None:
-    tokenizer = text.load_tokenizer(bundle)
-    texts = ["The patient is 61.0 years old. " * 20, "", "Is there emphysema?"]
-    for ours, theirs in zip(encode(tokenizer, texts, 30), text.encode(tokenizer, texts, 30)):
-        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_the_manifest_is_canonical_json(bundle: Path) -> None:

@@ -12,9 +12,10 @@ from m3fm.model.ctvit import size_features
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE, patchify
 from m3fm.model.predictors import cumulative_logits, task_loss
-from m3fm.model.text import encode, train_tokenizer
+from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import Block
 from m3fm.tasks import TASKS, YEARS
+from m3fm.tokens import encode
 
 RUN = preset("tiny")
 
