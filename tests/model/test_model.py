@@ -158,16 +158,16 @@ def test_mae_learns_nothing_from_visible_cubes_and_slices_not_asked_for() -> Non
     mae = MAE(M3FM(RUN.model).ctvit, RUN.pretrain, RUN.model.width).eval()
     scale = RUN.model.scales["both_lungs"]
     images = torch.rand(2, 1, *scale.shape)
-    noise, slices = torch.rand(2, 140), torch.tensor([1])
+    d, h, w = scale.grid
+    noise, slices = torch.rand(2, d * h * w), torch.tensor([1])
     loss = mae("both_lungs", images, torch.ones(2, 3), noise, slices)
     # Masked cubes outside the slice asked for are neither seen by the encoder nor in the loss.
-    hidden = noise.argsort(dim=1)[:, 21:]
+    hidden = noise.argsort(dim=1)[:, round(0.15 * d * h * w) :]
     changed = patchify(images, scale.patch).clone()
     for row, cubes in enumerate(hidden.tolist()):
         for cube in cubes:
-            if not 35 <= cube < 70:
+            if not h * w <= cube < 2 * h * w:
                 changed[row, cube] = 0.0
-    d, h, w = scale.grid
     back = changed.view(2, d, h, w, *scale.patch).permute(0, 1, 4, 2, 5, 3, 6).reshape(images.shape)
     torch.testing.assert_close(mae("both_lungs", back, torch.ones(2, 3), noise, slices), loss)
 
