@@ -12,8 +12,8 @@ from pathlib import Path
 OBJECT_STORE_BYTES = 200_000_000
 """Large data go by path, never through Ray's object store."""
 PREFIX = "m3fm-ray-"
-LONGEST_PARENT = 30
-"""Ray adds up to 72 characters for its sockets, whose paths may have no more than 103 (macOS)."""
+LONGEST_PARENT = 13
+"""Ray adds up to 90 characters for its sockets, whose paths may have no more than 103 (macOS)."""
 
 
 @contextlib.contextmanager
