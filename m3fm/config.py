@@ -246,10 +246,11 @@ def _tiny_run() -> RunConfig:
             scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
         ),
         train=TrainConfig(
-            optimizer=OptimizerConfig(steps=240, warmup=20, lr=2e-3, checkpoint_every=40),
+            optimizer=OptimizerConfig(steps=160, warmup=15, lr=2e-3, checkpoint_every=40),
             batch=6,
             micro_batch=6,
             retrieval_batch=24,
+            rotation_degrees=0.0,
         ),
     )
 

@@ -65,11 +65,14 @@ def find_lungs(coarse: Coarse) -> tuple[Mask, Mask, int]:
     inner, middle = _inner_air(coarse)
     trachea, end = _trachea(coarse, inner, middle)
     inner &= ~trachea
-    depth = ndimage.distance_transform_edt(inner, coarse.voxel_size)
+    box = _around(inner)
+    depth = np.zeros(inner.shape)
+    depth[box] = ndimage.distance_transform_edt(inner[box], coarse.voxel_size)
     seeds, radius = _parted_seeds(coarse, depth, middle)
-    away, nearest = ndimage.distance_transform_edt(seeds == 0, coarse.voxel_size, return_indices=True)
-    owner = np.where(inner, seeds[tuple(nearest)], 0)
-    thin = inner & (away > radius + coarse.voxel_size.max())
+    away, nearest = ndimage.distance_transform_edt(seeds[box] == 0, coarse.voxel_size, return_indices=True)
+    owner, thin = np.zeros_like(seeds), np.zeros_like(inner)
+    owner[box] = np.where(inner[box], seeds[box][tuple(nearest)], 0)
+    thin[box] = inner[box] & (away > radius + coarse.voxel_size.max())
     if end is not None:
         bronchi = thin & _near(coarse, end)
         thin[bronchi], owner[bronchi] = False, 0
@@ -79,6 +82,12 @@ def find_lungs(coarse: Coarse) -> tuple[Mask, Mask, int]:
     if volume < LUNGS_ML:
         raise Rejected("no_lungs", f"{volume:.0f} ml of lung")
     return left, right, middle
+
+
+def _around(mask: Mask) -> tuple[slice, ...]:
+    """The box of a mask and one voxel more on each side: distances in it are those in the whole volume."""
+    (found,) = ndimage.find_objects(mask.astype(np.uint8)) or [tuple(slice(0, n) for n in mask.shape)]
+    return tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in found)
 
 
 def _settle(owner: NDArray[np.int8], thin: Mask) -> None:

@@ -90,6 +90,8 @@ def nodule_window(box: Box, slice_index: int, slices: int = 16) -> Box:
 
 def rotate(voxels: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
     """Turn every slice around its middle, with linear interpolation; from outside comes the edge's value."""
+    if degrees == 0:
+        return voxels
     return ndimage.rotate(voxels, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
 
 
