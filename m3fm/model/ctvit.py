@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m3fm.config import ModelConfig, Scale
-from m3fm.model.transformer import Block, init_weights, learned
+from m3fm.model.transformer import POSITION_STD, Block, init_weights, learned
 
 
 def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
@@ -35,8 +35,8 @@ class Tokenizer(nn.Module):
         self.proj = nn.Conv3d(1, width, kernel_size=scale.patch, stride=scale.patch)
         self.class_token = learned(1, 1, width)
         self.position_class = learned(1, 1, width)
-        self.position_in_plane = learned(1, height * length, width)
-        self.position_slice = learned(1, depth, width)
+        self.position_in_plane = learned(1, height * length, width, std=POSITION_STD)
+        self.position_slice = learned(1, depth, width, std=POSITION_STD)
         nn.init.xavier_uniform_(self.proj.weight.data.view(width, -1))
         nn.init.constant_(self.proj.bias, 0.0)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from m3fm.config import PretrainConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.transformer import Block, init_weights, learned
+from m3fm.model.transformer import POSITION_STD, Block, init_weights, learned
 
 
 def patchify(images: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -39,7 +39,7 @@ class MAE(nn.Module):
         self.detokenizers = nn.ModuleDict()
         for name in ctvit.tokenizers:
             scale = ctvit.tokenizer(name).scale
-            self.positions[name] = learned(prod(scale.grid), config.decoder_width)
+            self.positions[name] = learned(prod(scale.grid), config.decoder_width, std=POSITION_STD)
             self.detokenizers[name] = nn.Linear(config.decoder_width, prod(scale.patch))
         init_weights(nn.ModuleList([self.to_decoder, self.blocks, self.detokenizers]))
 

@@ -50,6 +50,10 @@ def init_weights(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
 
 
-def learned(*shape: int) -> nn.Parameter:
-    """A learnt embedding, drawn with standard deviation 0.02."""
-    return nn.Parameter(torch.randn(*shape) * 0.02)
+def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
+    """A learnt embedding, drawn with the given standard deviation."""
+    return nn.Parameter(torch.randn(*shape) * std)
+
+
+POSITION_STD = 0.5
+"""Of positions: they are added to sines and cosines of the physical size, and must not drown in them."""
