@@ -8,6 +8,8 @@ BIN := $(CURDIR)/.venv/bin
 IN_STATE := $(BIN)/python -m m3fm.environment
 export PATH := $(BIN):$(PATH)
 export PIP_NO_CACHE_DIR := 1
+# pip asks rustc for its version, and rustup would write into the home directory.
+export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test test-slow lint types data lock clean
@@ -40,8 +42,7 @@ lock: .venv/ready
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	echo 'm3fm needs Python 3.11, 3.12 or 3.13: make demo PYTHON=/path/to/python3.11' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-# pip asks rustc for its version, and rustup would write into the home directory.
-	RUSTUP_HOME=$(M3FM_STATE)/rustup $(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
+	$(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
 	@touch $@
 
 clean:

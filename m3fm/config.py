@@ -90,7 +90,7 @@ class ModelConfig(Config):
 class SimulateConfig(Config):
     """The simulated screening cohort."""
 
-    patients: int = 120
+    patients: int = 140
     seed: int = 2025
     rows: int = 80
     """Rows and columns of a slice."""
@@ -246,7 +246,7 @@ def _tiny_run() -> RunConfig:
             scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
         ),
         train=TrainConfig(
-            optimizer=OptimizerConfig(steps=160, warmup=15, lr=2e-3, checkpoint_every=40),
+            optimizer=OptimizerConfig(steps=280, warmup=20, lr=2e-3, checkpoint_every=40),
             batch=6,
             micro_batch=6,
             retrieval_batch=24,

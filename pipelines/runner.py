@@ -43,7 +43,7 @@ class Finished:
 def arguments(run: RunConfig, state: State) -> dict[str, str]:
     """What every pipeline is given: the digests of configuration and code make a cached result a true one."""
     return {
-        "config": run.to_json(),
+        "config": run.model_dump_json(),
         "code": source_digest(),
         "commit": commit(),
         "state": str(state.root),

@@ -63,7 +63,7 @@ def test_readme_is_that_of_the_signature(name):
 def test_component_gives_what_the_function_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tiny = preset("tiny")
     small = SimulateConfig(patients=1, rows=32, slices=(64, 64))
-    config = tiny.model_copy(update={"simulate": small}).to_json()
+    config = tiny.model_copy(update={"simulate": small}).model_dump_json()
     called = steps.simulate(config, source_digest(), str(tmp_path / "called"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     local.init(

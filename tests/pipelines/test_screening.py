@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -23,6 +24,9 @@ from pipelines import runner
 PARAMS = """
 preset: tiny
 simulate: {patients: 8, rows: 48, slices: [64, 64]}
+curate: {seed: 2025}
+model:
+  {width: 24, depth: 1, heads: 2, task_depth: 1, head_width: 8, text: {width: 16, depth: 1, vocabulary: 400}}
 pretrain: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 4, micro_batch: 2}
 train: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 1, micro_batch: 1, retrieval_batch: 2}
 evaluate: {resamples: 50}
@@ -130,24 +134,6 @@ def test_lost_output_is_made_again_and_not_handed_on(place, first):
     evaluation.resolve()
 
 
-def test_library_gives_the_same_dataset_and_evaluation(place, first, tmp_path):
-    from m3fm.cohort.nlst import NlstSource
-    from m3fm.dataset.curate import curate
-    from m3fm.dataset.validate import validate
-    from m3fm.dataset.version import version
-    from m3fm.simulate import simulate
-
-    run, outputs = place.config, first["outputs"]
-    simulate(tmp_path / "cohort", run.simulate, 2)
-    curate(NlstSource(tmp_path / "cohort"), tmp_path / "dataset", run.curate, 2)
-    validate(tmp_path / "dataset", tmp_path / "validation")
-    checkpoint = Reference.parse(outputs["checkpoint"]).path
-    steps.measure(checkpoint, tmp_path / "dataset", "test", tmp_path / "evaluation", run.evaluate)
-    for name in ("dataset", "validation", "evaluation"):
-        assert Reference.to(tmp_path / name).digest == Reference.parse(outputs[name]).digest, name
-    assert version(tmp_path / "dataset", tmp_path) == outputs["dataset_version"]
-
-
 def test_library_gives_the_same_checkpoints_and_bundle(place, first, tmp_path):
     from m3fm.deploy.export import export
     from m3fm.training.multitask import train
@@ -168,17 +154,19 @@ def test_library_gives_the_same_checkpoints_and_bundle(place, first, tmp_path):
 
 
 def leak(dataset: Path) -> str:
-    """Put a test patient's labels into the training set, as faulty curation would; gives the patient."""
-    labels = pd.read_parquet(dataset / "labels.parquet")
-    patient = labels.loc[labels["split"] == "test", "patient"].iloc[0]
-    rows = labels.index[labels["patient"] == patient]
-    labels.loc[rows[0], "split"] = "train"
-    (dataset / "labels.parquet").unlink()
-    labels.to_parquet(dataset / "labels.parquet", index=False)
+    """Put a row of a test patient into the training set, as faulty curation would; gives the patient."""
+    labels = pq.read_table(dataset / "labels.parquet")
+    splits = labels["split"].to_pylist()
+    leaked = splits.index("test")
+    splits[leaked] = "train"
+    column = labels.schema.get_field_index("split")
+    labels = labels.set_column(column, labels.schema.field(column), pa.array(splits))
+    (dataset / "labels.parquet").unlink()  # it may be linked to DVC's cache
+    pq.write_table(labels, dataset / "labels.parquet")
     manifest = read_manifest(dataset)
     (dataset / "dataset.json").unlink()
     seal(dataset, "dataset.json", {key: value for key, value in manifest.items() if key != "files"})
-    return str(patient)
+    return str(labels["patient"][leaked])
 
 
 def test_leaked_patient_stops_the_pipeline(place, first, tmp_path):
@@ -207,15 +195,17 @@ def test_a_source_takes_the_place_of_the_simulated_cohort(place, first, tmp_path
     assert Reference.parse(dataset).digest == Reference.parse(first["outputs"]["dataset"]).digest
 
 
-def test_dvc_gives_the_dataset_the_same_version(place, first, tmp_path):
-    """`dvc repro` in a fresh clone, by the commands that dvc.yaml names."""
-    root, clone = Path(runner.__file__).parents[1], tmp_path / "clone"
+@pytest.fixture(scope="module")
+def clone(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone after `dvc repro`: the same data by single commands."""
+    directory, root = tmp_path_factory.mktemp("dvc"), Path(runner.__file__).parents[1]
+    clone, state = directory / "clone", State(directory / "state")
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "m3fm"):
         (clone / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (root / name).is_dir() else shutil.copy
         copy(root / name, clone / name)
     shutil.copy(place.params, clone / "params.yaml")
-    state = State(tmp_path / "state")
+    state.enter()
     environment = {
         **os.environ,
         **state.settings(),
@@ -223,12 +213,23 @@ def test_dvc_gives_the_dataset_the_same_version(place, first, tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(clone),
     }
-    state.enter()
     subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
-    done = subprocess.run(
-        ["dvc", "repro", "curate"], cwd=clone, env=environment, capture_output=True, text=True
-    )
+    done = subprocess.run(["dvc", "repro"], cwd=clone, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    return clone
+
+
+def test_single_commands_and_dvc_give_the_same_dataset(first, clone):
+    for name in ("dataset", "validation"):
+        found = Reference.to(clone / "data" / name)
+        assert found.digest == Reference.parse(first["outputs"][name]).digest, name
+        found.resolve()
     stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
-    (dataset,) = [out for out in stages["curate"]["outs"] if out["path"] == "data/dataset"]
-    assert f"md5:{dataset['md5']}" == first["outputs"]["dataset_version"]
+    (out,) = [out for out in stages["curate"]["outs"] if out["path"] == "data/dataset"]
+    assert f"md5:{out['md5']}" == first["outputs"]["dataset_version"]
+
+
+def test_library_gives_the_same_evaluation(place, first, clone, tmp_path):
+    checkpoint = Reference.parse(first["outputs"]["checkpoint"]).path
+    steps.measure(checkpoint, clone / "data" / "dataset", "test", tmp_path / "out", place.config.evaluate)
+    assert Reference.to(tmp_path / "out").digest == Reference.parse(first["outputs"]["evaluation"]).digest
