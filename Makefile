@@ -8,6 +8,8 @@ BIN := $(CURDIR)/.venv/bin
 IN_STATE := $(BIN)/python -m m3fm.environment
 export PATH := $(BIN):$(PATH)
 export PIP_NO_CACHE_DIR := 1
+# Some libraries set the locale to one of ASCII.
+export PYTHONUTF8 := 1
 # pip asks rustc for its version, and rustup would write into the home directory.
 export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

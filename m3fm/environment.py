@@ -51,6 +51,7 @@ class State:
             "DVC_GLOBAL_CONFIG_DIR": str(config / "dvc"),
             "DVC_SYSTEM_CONFIG_DIR": str(config / "dvc-system"),
             "DVC_SITE_CACHE_DIR": str(cache / "dvc"),
+            "PYTHONUTF8": "1",
             "HF_HUB_OFFLINE": "1",
             "DVC_NO_ANALYTICS": "1",
             "RAY_USAGE_STATS_ENABLED": "0",

@@ -103,7 +103,7 @@ def export(
         tokenizer.save(str(partial / "tokenizer.json"))
         differences = parity.check(model, tokenizer, partial, dataset)
         bundle = describe(model, lineage, differences)
-        (partial / "MODEL_CARD.md").write_text(card.text(bundle, evaluation))
+        (partial / "MODEL_CARD.md").write_text(card.text(bundle, evaluation), encoding="utf-8")
         seal(partial, MANIFEST, bundle.model_dump(mode="json", exclude={"files"}))
 
 

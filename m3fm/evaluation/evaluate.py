@@ -56,7 +56,7 @@ def evaluate(predictions: pd.DataFrame, out: Path, config: EvaluateConfig, conte
     with written_whole(out) as partial:
         rows.to_parquet(partial / "predictions.parquet", index=False)
         table.to_parquet(partial / "metrics.parquet", index=False)
-        (partial / "report.html").write_text(report.page(rows, table, config, context))
+        (partial / "report.html").write_text(report.page(rows, table, config, context), encoding="utf-8")
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "model": rows["model"].iloc[0],

@@ -26,7 +26,7 @@ def _objective(dataset: Path, pretrained: Path | None, run: RunConfig, tokenizer
 
 def _describe(config: ModelConfig, tokenizer: str, directory: Path) -> None:
     write_config(config, directory)
-    (directory / "tokenizer.json").write_text(tokenizer)
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
 def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> None:

@@ -22,6 +22,7 @@ def test_import_is_light():
 
 def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", "/tmp")
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     left = Path(tempfile.gettempdir()) / f"{cluster.PREFIX}{dead.pid}-test"

@@ -134,25 +134,6 @@ def test_lost_output_is_made_again_and_not_handed_on(place, first):
     evaluation.resolve()
 
 
-def test_library_gives_the_same_checkpoints_and_bundle(place, first, tmp_path):
-    from m3fm.deploy.export import export
-    from m3fm.training.multitask import train
-    from m3fm.training.pretrain import pretrain
-
-    run, outputs = place.config, first["outputs"]
-    dataset, evaluation = (Reference.parse(outputs[name]) for name in ("dataset", "evaluation"))
-    pretrain(dataset.path, tmp_path / "pretrained", run)
-    train(dataset.path, tmp_path / "pretrained", tmp_path / "checkpoint", run)
-    lineage = {
-        "code": source_digest(),
-        "dataset": dataset.digest,
-        "dvc_digest": outputs["dataset_version"],
-    }
-    export(tmp_path / "checkpoint", tmp_path / "bundle", lineage, dataset.path, evaluation.path)
-    for name in ("pretrained", "checkpoint", "bundle"):
-        assert Reference.to(tmp_path / name).digest == Reference.parse(outputs[name]).digest, name
-
-
 def leak(dataset: Path) -> str:
     """Put a row of a test patient into the training set, as faulty curation would; gives the patient."""
     labels = pq.read_table(dataset / "labels.parquet")
@@ -195,41 +176,62 @@ def test_a_source_takes_the_place_of_the_simulated_cohort(place, first, tmp_path
     assert Reference.parse(dataset).digest == Reference.parse(first["outputs"]["dataset"]).digest
 
 
+@dataclass(frozen=True)
+class Clone:
+    """A fresh clone of the repository, in which single commands are run."""
+
+    root: Path
+    state: Path
+
+    def run(self, *command: str) -> None:
+        environment = {
+            **os.environ,
+            **State(self.state).settings(),
+            "M3FM_STATE": str(self.state),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(self.root),
+        }
+        done = subprocess.run(command, cwd=self.root, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def digest(self, name: str) -> str:
+        reference = Reference.to(self.root / name)
+        reference.resolve()
+        return reference.digest
+
+
 @pytest.fixture(scope="module")
-def clone(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh clone after `dvc repro`: the same data by single commands."""
+def clone(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after `dvc repro`."""
     directory, root = tmp_path_factory.mktemp("dvc"), Path(runner.__file__).parents[1]
-    clone, state = directory / "clone", State(directory / "state")
+    clone = Clone(directory / "clone", directory / "state")
     for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "dvc.yaml", "m3fm"):
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone.root / name).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (root / name).is_dir() else shutil.copy
-        copy(root / name, clone / name)
-    shutil.copy(place.params, clone / "params.yaml")
-    state.enter()
-    environment = {
-        **os.environ,
-        **state.settings(),
-        "M3FM_STATE": str(state.root),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(clone),
-    }
-    subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
-    done = subprocess.run(["dvc", "repro"], cwd=clone, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        copy(root / name, clone.root / name)
+    shutil.copy(place.params, clone.root / "params.yaml")
+    State(clone.state).enter()
+    clone.run("git", "init", "--quiet")
+    clone.run("dvc", "repro")
     return clone
 
 
-def test_single_commands_and_dvc_give_the_same_dataset(first, clone):
+def test_dvc_gives_the_same_dataset_and_version(first, clone):
     for name in ("dataset", "validation"):
-        found = Reference.to(clone / "data" / name)
-        assert found.digest == Reference.parse(first["outputs"][name]).digest, name
-        found.resolve()
-    stages = yaml.safe_load((clone / "dvc.lock").read_text())["stages"]
+        assert clone.digest(f"data/{name}") == Reference.parse(first["outputs"][name]).digest, name
+    stages = yaml.safe_load((clone.root / "dvc.lock").read_text())["stages"]
     (out,) = [out for out in stages["curate"]["outs"] if out["path"] == "data/dataset"]
     assert f"md5:{out['md5']}" == first["outputs"]["dataset_version"]
 
 
-def test_library_gives_the_same_evaluation(place, first, clone, tmp_path):
-    checkpoint = Reference.parse(first["outputs"]["checkpoint"]).path
-    steps.measure(checkpoint, clone / "data" / "dataset", "test", tmp_path / "out", place.config.evaluate)
-    assert Reference.to(tmp_path / "out").digest == Reference.parse(first["outputs"]["evaluation"]).digest
+def test_single_commands_give_the_same_model(first, clone):
+    """Each calls the library as a user would, without the pipeline."""
+    dataset, version = "data/dataset", first["outputs"]["dataset_version"]
+    clone.run("m3fm", "pretrain", dataset, "pretrained")
+    clone.run("m3fm", "train", dataset, "checkpoint", "--pretrained", "pretrained")
+    clone.run("m3fm", "evaluate", "checkpoint", dataset, "evaluation")
+    clone.run(
+        *("m3fm", "export", "checkpoint", dataset, "evaluation", "bundle"), *("--dataset-version", version)
+    )
+    for name in ("pretrained", "checkpoint", "evaluation", "bundle"):
+        assert clone.digest(name) == Reference.parse(first["outputs"][name]).digest, name
