@@ -21,6 +21,9 @@ from m3fm.config import RunConfig, load
 from m3fm.environment import State
 from pipelines import runner
 
+pytestmark = pytest.mark.slow
+"""Minutes long, and of no use where the repository's commit changes meanwhile: `make test-slow`."""
+
 PARAMS = """
 preset: tiny
 simulate: {patients: 8, rows: 48, slices: [64, 64]}
@@ -59,6 +62,7 @@ class Place:
         return json.loads(done.stdout)
 
     def versions(self) -> list[dict[str, Any]]:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow keeps there what it was told last
         registry.open_tracking(self.state)
         return registry.versions("m3fm")
 
