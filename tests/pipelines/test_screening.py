@@ -62,9 +62,12 @@ class Place:
         return json.loads(done.stdout)
 
     def versions(self) -> list[dict[str, Any]]:
-        os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow keeps there what it was told last
         registry.open_tracking(self.state)
-        return registry.versions("m3fm")
+        try:
+            return registry.versions("m3fm")
+        finally:
+            # MLflow leaves it there, and the next run would register in this directory's database.
+            del os.environ["MLFLOW_TRACKING_URI"]
 
 
 @pytest.fixture(scope="module")
