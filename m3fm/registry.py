@@ -45,92 +45,114 @@ class Version:
     run_id: str
 
 
-def open_tracking(state: Path) -> str:
-    """Make MLflow ready and return its tracking URI: $MLFLOW_TRACKING_URI, else sqlite under `state`.
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """An MLflow, known by its tracking URI alone: nothing of it stands in this process's environment."""
 
-    All other functions here speak to it. Artifacts are kept under `state`, or by the server if there is one.
-    """
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    import mlflow
+    uri: str
 
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports every new table
-    home = state.resolve() / "mlflow"
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if not uri:
-        home.mkdir(parents=True, exist_ok=True)
-        uri = f"sqlite:///{home / 'mlflow.db'}"
-    mlflow.set_tracking_uri(uri)
-    client = _client()
-    if client.get_experiment_by_name(EXPERIMENT) is None:
-        # Without a place of its own an experiment would write its artifacts to the working directory.
-        served = uri.startswith(("http://", "https://"))
-        client.create_experiment(EXPERIMENT, None if served else (home / "artifacts").as_uri())
-    return uri
+    @classmethod
+    def of(cls, state: Path) -> "Registry":
+        """That of $MLFLOW_TRACKING_URI, else sqlite under `state`, which is made ready.
 
+        Artifacts are kept under `state`, or by the server if there is one.
+        """
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        home = state.resolve() / "mlflow"
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if not uri:
+            home.mkdir(parents=True, exist_ok=True)
+            uri = f"sqlite:///{home / 'mlflow.db'}"
+        registry = cls(uri)
+        if registry.client.get_experiment_by_name(EXPERIMENT) is None:
+            # Without a place of its own an experiment would write its artifacts to the working directory.
+            served = uri.startswith(("http://", "https://"))
+            registry.client.create_experiment(EXPERIMENT, None if served else (home / "artifacts").as_uri())
+        return registry
 
-def register(
-    bundle: Path,
-    evaluation: Path,
-    lineage: Mapping[str, str],
-    name: str,
-    histories: Mapping[str, Path],
-    params: Mapping[str, Any],
-) -> Version:
-    """Log one run and register its bundle as a version of the model `name`; do nothing a second time.
+    @property
+    def client(self) -> "MlflowClient":
+        """MLflow's own client."""
+        from mlflow import MlflowClient
 
-    `lineage` holds the entries of RECORD. `histories` names tables of training losses (JSON lines with
-    `step`), each logged as NAME/COLUMN by step. `params` may be nested. Killed at any moment and called
-    again, it completes the same run and makes one version.
-    Raises InputError for an incomplete lineage or a damaged bundle or evaluation.
-    """
-    missing = [key for key in RECORD if not lineage.get(key)]
-    if missing:
-        raise InputError(f"the lineage of {bundle} lacks {', '.join(missing)}: a version needs all of it")
-    reference = Reference.to(bundle)
-    reference.resolve()
-    Reference.to(evaluation).resolve()
-    record = {**lineage, "bundle": reference.digest}
-    digest = text_digest(to_json({key: record[key] for key in record if key not in NOT_IDENTITY}))
-    client = _client()
-    found = _registered(client, name, digest)
-    if found is None:
-        run_id = _logged_run(client, digest, record, bundle, evaluation, histories, params)
-        found = _new_version(client, name, digest, {**record, "mlflow_run": run_id}, bundle)
-    return Version(name, str(found.version), found.run_id)
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # it reports every new table
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
+    def register(
+        self,
+        bundle: Path,
+        evaluation: Path,
+        lineage: Mapping[str, str],
+        name: str,
+        histories: Mapping[str, Path],
+        params: Mapping[str, Any],
+    ) -> Version:
+        """Log one run and register its bundle as a version of the model `name`; do nothing a second time.
 
-def pull(name: str, version: str, out: Path) -> Version:
-    """Download the bundle of a version, given by number or alias, to `out`, and check every file's SHA-256.
+        `lineage` holds the entries of RECORD. `histories` names tables of training losses (JSON lines with
+        `step`), each logged as NAME/COLUMN by step. `params` may be nested. Killed at any moment and called
+        again, it completes the same run and makes one version.
+        Raises InputError for an incomplete lineage or a damaged bundle or evaluation.
+        """
+        missing = [key for key in RECORD if not lineage.get(key)]
+        if missing:
+            raise InputError(f"the lineage of {bundle} lacks {', '.join(missing)}: a version needs all of it")
+        reference = Reference.to(bundle)
+        reference.resolve()
+        Reference.to(evaluation).resolve()
+        record = {**lineage, "bundle": reference.digest}
+        digest = text_digest(to_json({key: record[key] for key in record if key not in NOT_IDENTITY}))
+        client = self.client
+        found = _registered(client, name, digest)
+        if found is None:
+            run_id = _logged_run(client, digest, record, bundle, evaluation, histories, params)
+            found = _new_version(client, name, digest, {**record, "mlflow_run": run_id}, bundle)
+        return Version(name, str(found.version), found.run_id)
 
-    Raises InputError, and leaves nothing, if there is no such version or a file is not what was registered.
-    """
-    if out.exists():
-        raise InputError(f"{out} is there already: remove it, or pull to another directory")
-    found = _find(_client(), name, version)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        _download(found, partial).rename(out)
-    finally:
-        shutil.rmtree(partial)
-    return Version(name, str(found.version), found.run_id)
+    def pull(self, name: str, version: str, out: Path) -> Version:
+        """Download the bundle of a version, given by number or alias, to `out`; check every file's SHA-256.
 
+        Raises InputError, and leaves nothing, if there is no such version or a file differs.
+        """
+        if out.exists():
+            raise InputError(f"{out} is there already: remove it, or pull to another directory")
+        found = _find(self.client, name, version)
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            self._download(found, partial).rename(out)
+        finally:
+            shutil.rmtree(partial)
+        return Version(name, str(found.version), found.run_id)
 
-def versions(name: str) -> list[dict[str, Any]]:
-    """The versions of a model, the newest first: version, aliases, run_id, lineage (the record), files."""
-    client = _client()
-    numbers = [found.version for found in client.search_model_versions(f"name = '{name}'")]
-    return [
-        _described(client.get_model_version(name, number))
-        for number in sorted(numbers, key=int, reverse=True)
-    ]
+    def versions(self, name: str) -> list[dict[str, Any]]:
+        """The versions of a model, newest first: version, aliases, run_id, lineage (the record), files."""
+        client = self.client
+        numbers = [found.version for found in client.search_model_versions(f"name = '{name}'")]
+        return [
+            _described(client.get_model_version(name, number))
+            for number in sorted(numbers, key=int, reverse=True)
+        ]
 
+    def _download(self, found: "ModelVersion", directory: Path) -> Path:
+        """The version's bundle under `directory`, all of its files found to be what was registered."""
+        from mlflow.artifacts import download_artifacts
 
-def _client() -> "MlflowClient":
-    from mlflow import MlflowClient
-
-    return MlflowClient()
+        label = f"version {found.version} of model {found.name!r}"
+        digest = found.tags.get(f"{TAG}bundle")
+        if digest is None:
+            raise InputError(
+                f"{label} was not registered by m3fm: it has no digest to check its files against"
+            )
+        uri = self.client.get_model_version_download_uri(found.name, found.version)
+        bundle = Path(download_artifacts(uri, dst_path=str(directory), tracking_uri=self.uri))
+        try:
+            return Reference(bundle, digest).resolve()
+        except InputError as error:
+            raise InputError(
+                f"{label} is damaged and was not kept; pull or register it again ({error})"
+            ) from error
 
 
 def _registered(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None":
@@ -224,24 +246,6 @@ def _find(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         raise InputError(f"model {name!r} has no version or alias {version!r}: see `m3fm info`") from error
-
-
-def _download(found: "ModelVersion", directory: Path) -> Path:
-    """The version's bundle under `directory`, once all of its files are found to be what was registered."""
-    from mlflow.artifacts import download_artifacts
-
-    label = f"version {found.version} of model {found.name!r}"
-    digest = found.tags.get(f"{TAG}bundle")
-    if digest is None:
-        raise InputError(f"{label} was not registered by m3fm: it has no digest to check its files against")
-    uri = _client().get_model_version_download_uri(found.name, found.version)
-    bundle = Path(download_artifacts(artifact_uri=uri, dst_path=str(directory)))
-    try:
-        return Reference(bundle, digest).resolve()
-    except InputError as error:
-        raise InputError(
-            f"{label} is damaged and was not kept; pull or register it again ({error})"
-        ) from error
 
 
 def _dataset(dvc_digest: str) -> Any:

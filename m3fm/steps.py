@@ -304,10 +304,10 @@ def register(
     state: str,
 ) -> str:
     """Register a bundle with its lineage as a version of the model; gives `models:/NAME/VERSION`."""
-    from m3fm import registry
+    from m3fm.registry import Registry
 
     run = _configured(config)
-    registry.open_tracking(Path(state))
+    registry = Registry.of(Path(state))
     before = {found["version"] for found in registry.versions(run.registered_model)}
     found = registry.register(
         _resolve(bundle),

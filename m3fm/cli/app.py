@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3fm.environment import State
+from m3fm.errors import InputError
 
 if TYPE_CHECKING:
     from m3fm.config import RunConfig
@@ -22,6 +23,18 @@ app = typer.Typer(
 ALL, STEPS, USE = "Run the whole chain", "Run one step", "Use a model"
 
 PARAMS = Path("params.yaml")
+
+
+def _absent(out: Path) -> Path:
+    """Nothing that a user has is ever written over."""
+    if out.exists():
+        raise InputError(f"{out} is there already: remove it, or name another directory")
+    return out
+
+
+Out = Annotated[
+    Path, typer.Argument(callback=_absent, help="Directory to write; it appears when it is complete.")
+]
 Params = Annotated[
     Path | None,
     typer.Option(help="The run's configuration. Default: params.yaml here, else the preset tiny."),

@@ -4,7 +4,32 @@ import json
 from pathlib import Path
 from typing import Any
 
-from m3fm.artifacts import read_manifest
+from m3fm.artifacts import Reference, read_manifest
+
+
+def made(out: Path, as_json: bool) -> None:
+    """Say what a step has written: the reference to it, and what its manifest counts or warns of."""
+    manifest = read_manifest(out)
+    counts, warnings = manifest.get("counts", {}), manifest.get("warnings", [])
+    reference = Reference.to(out)
+    if as_json:
+        print(
+            json.dumps({"path": str(out), "digest": reference.digest, "counts": counts, "warnings": warnings})
+        )
+        return
+    print(reference)
+    totals = [f"{name} {count}" for name, count in counts.items() if isinstance(count, int)]
+    parts = [f"{name}: {_listed(count)}" for name, count in counts.items() if _flat(count)]
+    for line in filter(None, [", ".join(totals), *parts, *(f"warning: {text}" for text in warnings)]):
+        print(f"  {line}")
+
+
+def _flat(counts: Any) -> bool:
+    return isinstance(counts, dict) and bool(counts) and all(isinstance(n, int) for n in counts.values())
+
+
+def _listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
 def results(evaluation: Path, as_json: bool = False) -> None:

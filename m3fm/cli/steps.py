@@ -6,22 +6,23 @@ from typing import Annotated
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Params, StateDirectory, app, configured, entered
+from m3fm.cli.app import STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
+from m3fm.cli.show import made, results
 from m3fm.errors import InputError
 
 Dataset = Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")]
 Checkpoint = Annotated[Path, typer.Argument(help="Directory that m3fm train wrote.")]
-Out = Annotated[Path, typer.Argument(help="Directory to write; it appears when it is complete.")]
 
 
 @app.command(rich_help_panel=STEPS)
-def simulate(out: Out, params: Params = None) -> None:
+def simulate(out: Out, params: Params = None, as_json: AsJson = False) -> None:
     """Write a simulated screening cohort: DICOM CT, and tables in NLST's format."""
     run = configured(params)
     entered()
     from m3fm.simulate import simulate
 
     simulate(out, run.simulate, run.launch.workers)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -30,6 +31,7 @@ def curate(
     out: Out,
     kind: Annotated[str, typer.Option(help="Format of the source: nlst, or dicom for images only.")] = "nlst",
     params: Params = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was."""
     run = configured(params)
@@ -38,20 +40,22 @@ def curate(
     from m3fm.dataset.curate import curate
 
     curate(open_source(kind, source), out, run.curate, run.launch.workers)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
-def validate(dataset: Dataset, out: Out) -> None:
+def validate(dataset: Dataset, out: Out, as_json: AsJson = False) -> None:
     """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs."""
     _existing(dataset)
     entered()
     from m3fm.dataset.validate import validate
 
     validate(dataset, out)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
-def pretrain(dataset: Dataset, out: Out, params: Params = None) -> None:
+def pretrain(dataset: Dataset, out: Out, params: Params = None, as_json: AsJson = False) -> None:
     """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on."""
     run = configured(params)
     _existing(dataset)
@@ -59,6 +63,7 @@ def pretrain(dataset: Dataset, out: Out, params: Params = None) -> None:
     from m3fm.training.pretrain import pretrain
 
     pretrain(dataset, out, run)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -69,6 +74,7 @@ def train(
         Path | None, typer.Option(help="Directory that m3fm pretrain wrote; without, from scratch.")
     ] = None,
     params: Params = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train the model on all tasks. Interrupted, the same command goes on where it was."""
     run = configured(params)
@@ -77,6 +83,7 @@ def train(
     from m3fm.training.multitask import train
 
     train(dataset, pretrained, out, run)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -93,7 +100,6 @@ def evaluate(
     _existing(checkpoint, dataset)
     entered()
     from m3fm import steps
-    from m3fm.cli.show import results
 
     steps.measure(checkpoint, dataset, split, out, run.evaluate)
     results(out, as_json)
@@ -108,6 +114,7 @@ def export(
     dataset_version: Annotated[
         str, typer.Option(help="The dataset's version in DVC, md5:HASH.dir (see dvc.lock).")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
     _existing(checkpoint, dataset, evaluation)
@@ -121,6 +128,7 @@ def export(
         "dvc_digest": dataset_version,
     }
     export(checkpoint, out, lineage, dataset, evaluation)
+    made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -138,11 +146,11 @@ def register(
     histories = {"train": checkpoint, **({} if pretrained is None else {"pretrain": pretrained})}
     _existing(bundle, evaluation, *histories.values())
     root = entered(state).root
-    from m3fm import registry, steps
+    from m3fm import steps
     from m3fm.deploy.bundle import read
+    from m3fm.registry import Registry
 
-    registry.open_tracking(root)
-    version = registry.register(
+    version = Registry.of(root).register(
         bundle,
         evaluation,
         {

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3fm.cli.app import USE, AsJson, StateDirectory, app, entered
+from m3fm.cli.app import USE, AsJson, Out, StateDirectory, app, entered
 from m3fm.environment import State
 from m3fm.errors import InputError
 
@@ -14,15 +14,15 @@ from m3fm.errors import InputError
 @app.command(rich_help_panel=USE)
 def pull(
     model: Annotated[str, typer.Argument(help="NAME (newest), NAME/VERSION or NAME@ALIAS.")],
-    out: Annotated[Path, typer.Argument(help="Directory to write the bundle to.")],
+    out: Out,
     state: StateDirectory = None,
     as_json: AsJson = False,
 ) -> None:
     """Download a registered bundle, and check every file of it."""
     root = entered(state).root
-    from m3fm import registry
+    from m3fm.registry import Registry
 
-    registry.open_tracking(root)
+    registry = Registry.of(root)
     name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
     if not version:
         found = registry.versions(name)

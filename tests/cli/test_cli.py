@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from m3fm.artifacts import Reference
 from m3fm.config import preset
 from m3fm.environment import State
 from m3fm.tasks import TASKS
@@ -80,6 +81,8 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["simulate", "out", "--params", "wrong.yaml"], "wrong.yaml, simulate.patient"),
         (["curate", "nowhere", "out"], "nowhere"),
         (["curate", "empty", "out", "--kind", "tables"], "tables"),
+        (["curate", "empty", "empty"], "empty is there already"),
+        (["pull", "m3fm", "empty"], "empty is there already"),
         (["validate", "nowhere", "out"], "nowhere is no directory"),
         (["train", "empty", "out"], "empty is no finished output"),
         (["pull", "m3fm", "out"], "m3fm"),
@@ -125,8 +128,11 @@ def test_simulate_writes_what_params_say_and_nothing_outside(tmp_path):
     (tmp_path / "params.yaml").write_text(
         "preset: tiny\nsimulate: {patients: 1, rows: 32, slices: [64, 64]}\n"
     )
-    done = m3fm("simulate", "cohort", cwd=tmp_path)
+    done = m3fm("simulate", "cohort", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["digest"] == Reference.to(tmp_path / "cohort").digest
+    assert said["counts"]["prsn"] == 1
     manifest = json.loads((tmp_path / "cohort" / "cohort.json").read_text())
     assert manifest["config"] == {
         **preset("tiny").simulate.model_dump(mode="json"),

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from m3fm import registry, steps
+from m3fm import steps
 from m3fm.artifacts import Reference, read_manifest, seal, source_digest
 from m3fm.config import RunConfig, load
 from m3fm.environment import State
+from m3fm.registry import Registry
 from pipelines import runner
 
 pytestmark = pytest.mark.slow
@@ -62,12 +63,7 @@ class Place:
         return json.loads(done.stdout)
 
     def versions(self) -> list[dict[str, Any]]:
-        registry.open_tracking(self.state)
-        try:
-            return registry.versions("m3fm")
-        finally:
-            # MLflow leaves it there, and the next run would register in this directory's database.
-            del os.environ["MLFLOW_TRACKING_URI"]
+        return Registry.of(self.state).versions("m3fm")
 
 
 @pytest.fixture(scope="module")

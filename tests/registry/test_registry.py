@@ -12,11 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from m3fm import registry
 from m3fm.artifacts import Reference, file_digest, seal
 from m3fm.config import EvaluateConfig
 from m3fm.errors import InputError
 from m3fm.evaluation.evaluate import evaluate
+from m3fm.registry import EXPERIMENT, Registry, Version
 
 PARAMS = {"preset": "tiny", "model": {"width": 96, "scales": {"heart": {"shape": [32, 32, 32]}}}}
 DVC = "md5:0123456789abcdef0123456789abcdef.dir"
@@ -38,7 +38,19 @@ class Made:
     evaluation: Path
     histories: dict[str, Path]
 
-    def register(self, commit: str, name: str = "m3fm", **changes: Any) -> registry.Version:
+    @property
+    def registry(self) -> Registry:
+        return Registry.of(self.state)
+
+    @property
+    def client(self) -> Any:
+        return self.registry.client
+
+    def runs(self, commit: str) -> list[Any]:
+        experiment = self.client.get_experiment_by_name(EXPERIMENT).experiment_id
+        return self.client.search_runs([experiment], f"tags.`m3fm.git_commit` = '{commit}'")
+
+    def register(self, commit: str, name: str = "m3fm", **changes: Any) -> Version:
         given = {
             "bundle": self.bundle,
             "evaluation": self.evaluation,
@@ -48,7 +60,7 @@ class Made:
             "params": PARAMS,
             **changes,
         }
-        return registry.register(**given)
+        return self.registry.register(**given)
 
 
 def _bundle(directory: Path, weights: bytes) -> Path:
@@ -99,26 +111,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         patch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         prepared = _prepare(tmp_path_factory.mktemp("registry"))
-        uri = registry.open_tracking(prepared.state)
-        assert uri == f"sqlite:///{prepared.state}/mlflow/mlflow.db"
         yield prepared
-
-
-def _client() -> Any:
-    from mlflow import MlflowClient
-
-    return MlflowClient()
-
-
-def _runs(commit: str) -> list[Any]:
-    experiment = _client().get_experiment_by_name(registry.EXPERIMENT).experiment_id
-    return _client().search_runs([experiment], f"tags.`m3fm.git_commit` = '{commit}'")
 
 
 def _assert_complete(made: Made, commit: str, name: str) -> None:
     """One run, one version, everything logged once, every artifact as it was given."""
-    (version,) = registry.versions(name)
-    (run,) = _runs(commit)
+    (version,) = made.registry.versions(name)
+    (run,) = made.runs(commit)
     assert version["run_id"] == run.info.run_id
     assert run.info.status == "FINISHED"
     assert run.data.params == {
@@ -133,10 +132,10 @@ def _assert_complete(made: Made, commit: str, name: str) -> None:
         "train/lr",
         "train/emphysema",
     }
-    losses = _client().get_metric_history(run.info.run_id, "train/emphysema")
+    losses = made.client.get_metric_history(run.info.run_id, "train/emphysema")
     assert [point.step for point in losses] == list(range(520))
     assert losses[9].value == pytest.approx(0.1)
-    assert len(_client().get_metric_history(run.info.run_id, "emphysema/auc")) == 1
+    assert len(made.client.get_metric_history(run.info.run_id, "emphysema/auc")) == 1
     (dataset,) = run.inputs.dataset_inputs
     assert dataset.dataset.digest == "0123456789abcdef0123456789abcdef"
     assert DVC in dataset.dataset.source
@@ -153,7 +152,7 @@ def _assert_complete(made: Made, commit: str, name: str) -> None:
 def test_a_version_carries_its_lineage_and_everything_is_logged(made: Made):
     version = made.register("first", name="lineage")
     _assert_complete(made, "first", "lineage")
-    (listed,) = registry.versions("lineage")
+    (listed,) = made.registry.versions("lineage")
     assert (version.version, version.run_id) == (listed["version"], listed["run_id"])
     record = {key: value for key, value in listed["lineage"].items() if key != "lineage"}
     assert record == {
@@ -171,14 +170,14 @@ def test_a_second_call_finds_the_first_ones_version(made: Made):
     first = made.register("twice", name="twice")
     again = made.register("twice", name="twice", lineage=lineage("twice", pipeline_run="run-2"))
     assert again == first
-    assert len(_runs("twice")) == 1
+    assert len(made.runs("twice")) == 1
 
 
 def test_other_code_or_another_bundle_is_another_version(made: Made, tmp_path: Path):
     made.register("a", name="several")
     made.register("b", name="several")
     made.register("b", name="several", bundle=_bundle(tmp_path / "bundle", b"other weights"))
-    assert [version["version"] for version in registry.versions("several")] == ["3", "2", "1"]
+    assert [version["version"] for version in made.registry.versions("several")] == ["3", "2", "1"]
 
 
 def test_an_incomplete_lineage_and_damaged_input_are_refused(made: Made, tmp_path: Path):
@@ -188,22 +187,22 @@ def test_an_incomplete_lineage_and_damaged_input_are_refused(made: Made, tmp_pat
     (damaged / "weights.bin").write_bytes(b"others!")
     with pytest.raises(InputError, match=r"weights\.bin was changed"):
         made.register("x", name="refused", bundle=damaged)
-    assert registry.versions("refused") == []
-    assert _runs("x") == []
+    assert made.registry.versions("refused") == []
+    assert made.runs("x") == []
 
 
 def test_a_pulled_bundle_is_the_registered_one(made: Made, tmp_path: Path):
     version = made.register("pull", name="pulled")
-    _client().set_registered_model_alias("pulled", "champion", version.version)
-    assert registry.pull("pulled", version.version, tmp_path / "by-number") == version
-    assert registry.pull("pulled", "champion", tmp_path / "deep" / "by-alias") == version
+    made.client.set_registered_model_alias("pulled", "champion", version.version)
+    assert made.registry.pull("pulled", version.version, tmp_path / "by-number") == version
+    assert made.registry.pull("pulled", "champion", tmp_path / "deep" / "by-alias") == version
     for out in (tmp_path / "by-number", tmp_path / "deep" / "by-alias"):
         assert Reference.to(out).digest == Reference.to(made.bundle).digest
         Reference.to(out).resolve()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["by-number", "deep"]
-    assert registry.versions("pulled")[0]["aliases"] == ["champion"]
+    assert made.registry.versions("pulled")[0]["aliases"] == ["champion"]
     with pytest.raises(InputError, match="is there already"):
-        registry.pull("pulled", version.version, tmp_path / "by-number")
+        made.registry.pull("pulled", version.version, tmp_path / "by-number")
 
 
 @pytest.mark.parametrize("version", ["7", "nobody"])
@@ -211,7 +210,7 @@ def test_a_version_that_is_not_there_is_named(made: Made, version: str, tmp_path
     made.register("absent", name="known")
     for name in ("known", "unknown"):
         with pytest.raises(InputError, match=f"'{name}' has no version or alias '{version}'"):
-            registry.pull(name, version, tmp_path / "out")
+            made.registry.pull(name, version, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -228,20 +227,24 @@ def test_a_damaged_download_is_refused_and_leaves_nothing(made: Made, damage: st
     else:
         (stored / damage).write_bytes(b"other")
     with pytest.raises(InputError, match="damaged and was not kept"):
-        registry.pull(f"damaged-{damage}", version.version, tmp_path / "out")
+        made.registry.pull(f"damaged-{damage}", version.version, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tracking_server_that_the_user_names_is_used(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    uri = f"sqlite:///{made.state / 'mlflow' / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    assert registry.open_tracking(tmp_path) == uri == before
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", made.registry.uri)
+    assert Registry.of(tmp_path) == made.registry
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_state_directories_in_one_process_have_two_registries(made: Made, tmp_path: Path):
+    version = made.register("two", name="two")
+    other = Registry.of(tmp_path)
+    assert other.versions("two") == []
+    assert made.registry.pull("two", version.version, tmp_path / "bundle") == version
+    assert "MLFLOW_TRACKING_URI" not in os.environ
 
 
 KILLED = """
@@ -252,7 +255,7 @@ sys.path.insert(0, sys.argv[1])
 import mlflow
 import mlflow.data.meta_dataset
 from mlflow import MlflowClient
-from test_registry import Made, registry
+from test_registry import Made
 
 
 def die_before_call(number):
@@ -293,7 +296,7 @@ made = Made(root / "state", root / "bundle", root / "evaluation", {"train": root
 def killed(kind, die, number):
     child = os.fork()  # before MLflow is used here, so that each child opens the database itself
     if child == 0:
-        registry.open_tracking(made.state)
+        made.client
         die(number)
         made.register(f"{kind}-{number}", name=f"{kind}-{number}")
         os._exit(0)
