@@ -1,11 +1,13 @@
 """M3FM: image, text and question in; answers out (paper, Methods: M3FM; Fig. 8)."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from m3fm.config import ModelConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.predictors import Predictor, probabilities
+from m3fm.model.predictors import Predictor, init_hazards, probabilities
 from m3fm.model.text import TextTransformer
 from m3fm.model.transformer import Block, init_weights, learned
 from m3fm.tasks import TASKS, head_slices
@@ -55,8 +57,8 @@ class M3FM(nn.Module):
         self.task_id = Predictor(config.width, config.head_width, len(TASKS) + 1)
         for part in (self.image_to_task, self.text_to_task, self.question_to_task, self.heads, self.task_id):
             init_weights(part)
-        # Risks are rare: start from a low one.
-        nn.init.constant_(self.heads["risk"].out.bias, -3.0)  # type: ignore[union-attr,arg-type]
+        for outputs in self.slices["risk"].values():
+            init_hazards(cast(Predictor, self.heads["risk"]).out.bias[outputs])
 
     def encode_image(
         self, scale: str, images: Tensor, voxel_size: Tensor, lung_mask: Tensor | None = None

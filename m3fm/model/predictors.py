@@ -31,6 +31,12 @@ def cumulative_logits(logits_B7: Tensor) -> Tensor:
     return base + F.softplus(hazards).cumsum(dim=1)
 
 
+def init_hazards(bias_7: Tensor) -> None:
+    """Start from a low risk, and from hazards at which the softplus is not yet flat: else none is learnt."""
+    nn.init.constant_(bias_7[:YEARS], -1.0)
+    nn.init.constant_(bias_7[YEARS:], -2.0)
+
+
 def probabilities(task: Task, logits: Tensor) -> Tensor:
     """A task's logits [B, outputs] to probabilities: [B, answers], or [B, 30] for three digits of ten."""
     match task.loss:

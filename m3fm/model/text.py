@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
-from transformers import AutoModel, RobertaConfig, RobertaModel
 
 from m3fm.config import TextConfig
 from m3fm.errors import InputError
@@ -58,6 +57,9 @@ class TextTransformer(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
+        # Three seconds to import, which pretraining has no use for.
+        from transformers import AutoModel, RobertaConfig, RobertaModel
+
         if config.pretrained is not None:
             self.encoder = AutoModel.from_pretrained(
                 config.pretrained, local_files_only=True, add_pooling_layer=False

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from m3fm.config import ModelConfig, PretrainConfig, RunConfig, TrainConfig
 from m3fm.ct import store, transforms
 from m3fm.dataset.mqa import Mqa, Sample
+from m3fm.model.ctvit import CTViT
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
@@ -37,7 +38,7 @@ class Pretraining:
         kept = series[(series["status"] == "kept") & series["split"].isin(["train", "val"])]
         self.series = list(kept.sort_values("series").itertuples())
         torch.manual_seed(self.seed)
-        self.model: nn.Module = MAE(M3FM(run.model).ctvit, run.pretrain, run.model.width)
+        self.model: nn.Module = MAE(CTViT(run.model), run.pretrain, run.model.width)
 
     def units(self, step: int) -> list[Unit]:
         """As many units as the batch has micro-batches, each of a scale chosen at random."""
