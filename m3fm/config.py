@@ -231,13 +231,14 @@ def _tiny_run() -> RunConfig:
         model=ModelConfig(
             width=64,
             depth=4,
-            heads=4,
+            heads=2,
+            task_depth=2,
             head_width=64,
             scales=TINY_SCALES,
-            text=TextConfig(width=48, depth=2, heads=4, vocabulary=1000, dropout=0.0),
+            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1000, dropout=0.0),
         ),
         pretrain=PretrainConfig(
-            optimizer=OptimizerConfig(steps=150, warmup=15, lr=1e-3, checkpoint_every=25),
+            optimizer=OptimizerConfig(steps=1200, warmup=30, lr=2e-3, checkpoint_every=100),
             batch=32,
             micro_batch=8,
             decoder_width=64,
@@ -246,10 +247,10 @@ def _tiny_run() -> RunConfig:
             scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
         ),
         train=TrainConfig(
-            optimizer=OptimizerConfig(steps=280, warmup=20, lr=2e-3, checkpoint_every=40),
-            batch=6,
-            micro_batch=6,
-            retrieval_batch=24,
+            optimizer=OptimizerConfig(steps=260, warmup=20, lr=2e-3, checkpoint_every=40),
+            batch=8,
+            micro_batch=8,
+            retrieval_batch=16,
             rotation_degrees=0.0,
         ),
     )

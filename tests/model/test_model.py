@@ -153,7 +153,7 @@ def test_cubes_come_slice_by_slice() -> None:
     torch.testing.assert_close(cubes[0, 3], volume[0, 0, :2, 2:, 2:].flatten())
 
 
-def test_mae_learns_nothing_from_visible_cubes_and_slices_not_asked_for() -> None:
+def test_mae_sees_visible_cubes_and_predicts_those_asked_for_and_nothing_else() -> None:
     torch.manual_seed(0)
     mae = MAE(M3FM(RUN.model).ctvit, RUN.pretrain, RUN.model.width).eval()
     scale = RUN.model.scales["both_lungs"]
@@ -161,15 +161,20 @@ def test_mae_learns_nothing_from_visible_cubes_and_slices_not_asked_for() -> Non
     d, h, w = scale.grid
     noise, slices = torch.rand(2, d * h * w), torch.tensor([1])
     loss = mae("both_lungs", images, torch.ones(2, 3), noise, slices)
-    # Masked cubes outside the slice asked for are neither seen by the encoder nor in the loss.
-    hidden = noise.argsort(dim=1)[:, round(0.15 * d * h * w) :]
-    changed = patchify(images, scale.patch).clone()
-    for row, cubes in enumerate(hidden.tolist()):
-        for cube in cubes:
-            if not h * w <= cube < 2 * h * w:
-                changed[row, cube] = 0.0
-    back = changed.view(2, d, h, w, *scale.patch).permute(0, 1, 4, 2, 5, 3, 6).reshape(images.shape)
-    torch.testing.assert_close(mae("both_lungs", back, torch.ones(2, 3), noise, slices), loss)
+    order = noise.argsort(dim=1)
+    visible = round(d * h * w * (1 - RUN.pretrain.mask_ratio))
+    asked = (order >= h * w) & (order < 2 * h * w)
+
+    def loss_without(cubes: Tensor) -> Tensor:
+        changed = patchify(images, scale.patch).clone()
+        changed[torch.arange(2)[:, None].expand_as(order)[cubes], order[cubes]] = 0.0
+        back = changed.view(2, d, h, w, *scale.patch).permute(0, 1, 4, 2, 5, 3, 6).reshape(images.shape)
+        return mae("both_lungs", back, torch.ones(2, 3), noise, slices)
+
+    seen = (torch.arange(d * h * w) < visible).expand_as(order)
+    torch.testing.assert_close(loss_without(~seen & ~asked), loss, atol=1e-6, rtol=0)
+    for needed in (seen & ~asked, ~seen & asked):
+        assert (loss_without(needed) - loss).abs() > 1e-5
 
 
 def test_long_text_keeps_its_end_and_absent_text_has_no_mask() -> None:
