@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
 
@@ -53,7 +54,7 @@ def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> N
     Raises Rejected("unreadable") where they are cut short or no decoder reads them.
     """
     try:
-        stored = _read_direct(file, pixels, out) if pixels.direct else np.asarray(pixel_array(file, raw=True))
+        stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file)
     except Rejected:
         raise
     except Exception as error:  # each decoder raises its own
@@ -78,6 +79,11 @@ def _read_direct(file: Path, pixels: Pixels, out: NDArray[np.int16]) -> NDArray[
     elif unused:
         stored &= np.uint16(pixels.stored_range[1])
     return stored
+
+
+def _decode(file: Path) -> NDArray[Any]:
+    stored = pixel_array(pydicom.dcmread(file), raw=True)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
 
 
 def _to_hu(stored: NDArray[Any], pixels: Pixels, out: NDArray[np.int16]) -> None:
