@@ -90,10 +90,17 @@ def write_nifti(series: Series, path: Path) -> None:
     """Write the voxels and their geometry, and nothing that identifies a patient."""
     import nibabel
 
+    nibabel.save(to_nifti(series), path)
+
+
+def to_nifti(series: Series) -> Any:
+    """The voxels and their geometry as a `nibabel.Nifti1Image`."""
+    import nibabel
+
     affine = np.diag([*series.voxel_size[::-1], 1.0])
     affine[:3, 3] = series.origin_mm
     image = nibabel.Nifti1Image(series.voxels.transpose(2, 1, 0), _RAS @ affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner")
-    nibabel.save(image, path)
+    return image
