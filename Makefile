@@ -14,7 +14,7 @@ export PYTHONUTF8 := 1
 export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint types data lock clean
+.PHONY: demo test test-slow bench lint types data lock clean
 demo: .venv/ready
 	$(BIN)/m3fm demo
 
@@ -23,6 +23,10 @@ test: .venv/ready
 
 test-slow: .venv/ready
 	$(IN_STATE) $(BIN)/pytest -m slow
+
+# What takes how long, beside what it is measured against: minutes, on a machine that does nothing else.
+bench: .venv/ready
+	for script in benchmarks/*.py; do $(IN_STATE) $(BIN)/python $$script || exit 1; done
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -13,23 +13,30 @@ Box = tuple[int, int, int, int, int, int]
 """(slice, slice, row, row, column, column), half open, in voxels."""
 Triple = tuple[float, float, float]
 
+PADDING_HU = -1024
+"""What padding becomes: the lowest air."""
+SPACING_MM = (0.1, 10.0)
+"""Between rows, columns or slices of a chest CT: what is beyond was written in another unit, or wrongly."""
 MAX_OBLIQUE_DEGREES = 10.0
 """How far the axes of a scan may be from the patient's."""
 
 REASONS: dict[str, str] = {
     "unreadable": "a file is damaged, cut short, or in a format that no decoder reads",
-    "not_ct": "the modality is not CT, or the images are secondary captures or in colour",
+    "not_ct": "the modality is not CT: MR, PET, segmentations, structured reports, plans",
+    "derived": "made from other images: reformats, projections (MIP), screenshots, images in colour",
     "multi_frame": "several frames in one file (enhanced CT, 4D NIfTI): convert to one slice per file",
     "localizer": "a localizer (scout) image",
     "missing_tags": "position, orientation, pixel spacing, size, rescale or identifiers are missing",
+    "bad_tags": "position, orientation, pixel spacing, size or rescale hold what cannot be",
     "too_few_slices": "fewer axial slices than the configuration asks for",
     "inconsistent": "slices differ in size, spacing, orientation or alignment, or are unevenly spaced",
-    "duplicate_slices": "two slices at the same position",
+    "several_volumes": "several acquisitions or time phases of the same place in one series",
+    "duplicate_slices": "two different slices at the same position",
     "gap": "one or more slices are missing between others",
     "tilted": "slices are sheared against each other (tilted gantry)",
     "not_axial": "not an axial scan: its axes are too far from the patient's",
-    "implausible_hu": "no air near -1000 HU or no soft tissue near 0 HU: wrong or doubled rescale",
-    "no_lungs": "no lungs are found in the volume",
+    "implausible_hu": "no air near -1000 HU or no soft tissue near 0 HU: wrong, lost or doubled rescale",
+    "no_lungs": "no lungs are found in the volume: another part of the body",
     "no_heart": "no heart is found between the lungs",
 }
 """Every reason a series may be refused for, and what it means."""
@@ -74,15 +81,3 @@ def canonical(
     origin = steps @ corner + affine[:3, 3]
     z, y, x = sizes[axes].tolist()
     return np.ascontiguousarray(voxels.transpose(axes)[tuple(flips)]), (z, y, x), tuple(origin.tolist())
-
-
-def check_hu(voxels: NDArray[np.int16]) -> None:
-    """Refuse a volume whose numbers cannot be HU: it needs some air near -1000 and some tissue near 0.
-
-    A missing rescale moves air to 0 and a doubled one moves tissue to -1000: either fails.
-    """
-    sample = voxels[::2, ::4, ::4]
-    air = np.mean((sample > -1150) & (sample < -850))
-    tissue = np.mean((sample > -200) & (sample < 200))
-    if air < 0.002 or tissue < 0.05:
-        raise Rejected("implausible_hu", f"{air:.1%} of the voxels are air, {tissue:.1%} soft tissue")

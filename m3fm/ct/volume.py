@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from m3fm.ct.geometry import Rejected, Triple, canonical, check_hu
+from m3fm.ct.geometry import SPACING_MM, Rejected, Triple, canonical
+from m3fm.ct.plausible import check_hu, measure_hu
 
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI's axes point right and anterior where DICOM's point left and posterior; its own inverse."""
@@ -44,7 +46,8 @@ class Series:
 def read_nifti(path: Path) -> Series:
     """Read a 3D NIfTI volume of HU, in whatever orientation it was stored.
 
-    Raises Rejected: unreadable, multi_frame, missing_tags, not_axial, implausible_hu.
+    Raises Rejected: unreadable, derived, multi_frame, too_few_slices, missing_tags, bad_tags, not_axial,
+    implausible_hu.
     """
     import nibabel
 
@@ -53,19 +56,45 @@ def read_nifti(path: Path) -> Series:
         stored = np.asanyarray(image.dataobj)
     except Exception as error:  # nibabel, gzip and zlib each raise their own
         raise Rejected("unreadable", type(error).__name__) from error
-    if stored.ndim != 3:
+    if stored.dtype.kind not in "iuf":
+        raise Rejected("derived", "colours or complex numbers")
+    if stored.ndim > 3:
         raise Rejected("multi_frame", f"{stored.ndim} dimensions")
+    if stored.ndim < 3 or min(stored.shape) < 2:
+        raise Rejected("too_few_slices", "it is no volume")
     if not (image.header["sform_code"] or image.header["qform_code"]):
         raise Rejected("missing_tags", "the NIfTI header gives no orientation")
-    limits = np.iinfo(np.int16)
-    hu = stored if stored.dtype == np.int16 else np.rint(stored).clip(limits.min, limits.max).astype(np.int16)
-    voxels, voxel_size, origin = canonical(hu, _RAS @ image.affine)
-    check_hu(voxels)
+    _check_spacing(image.affine)
+    voxels, voxel_size, origin = canonical(_whole(stored), _RAS @ image.affine)
+    check_hu(measure_hu(voxels))
     return Series(voxels=voxels, voxel_size=voxel_size, origin_mm=origin)
+
+
+def _check_spacing(affine: NDArray[np.float64]) -> None:
+    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    if not (np.isfinite(affine).all() and sizes.min() >= SPACING_MM[0] and sizes.max() <= SPACING_MM[1]):
+        raise Rejected("bad_tags", f"voxels of {' x '.join(f'{size:g}' for size in sizes)} mm")
+
+
+def _whole(stored: NDArray[Any]) -> NDArray[np.int16]:
+    """The values as int16, those beyond its range at its ends."""
+    if stored.dtype == np.int16:
+        return stored
+    if stored.dtype.kind == "f" and not np.isfinite(stored).all():
+        raise Rejected("implausible_hu", "some values are no numbers")
+    limits = np.iinfo(np.int16)
+    return np.rint(stored).clip(limits.min, limits.max).astype(np.int16)
 
 
 def write_nifti(series: Series, path: Path) -> None:
     """Write the voxels and their geometry, and nothing that identifies a patient."""
+    import nibabel
+
+    nibabel.save(to_nifti(series), path)
+
+
+def to_nifti(series: Series) -> Any:
+    """The voxels and their geometry as a `nibabel.Nifti1Image`."""
     import nibabel
 
     affine = np.diag([*series.voxel_size[::-1], 1.0])
@@ -74,4 +103,4 @@ def write_nifti(series: Series, path: Path) -> None:
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, code="scanner")
     image.set_qform(image.affine, code="scanner")
-    nibabel.save(image, path)
+    return image

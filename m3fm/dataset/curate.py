@@ -19,7 +19,9 @@ from m3fm.cluster import local_ray
 from m3fm.cohort.source import ExamRecord, Source
 from m3fm.cohort.splits import patient_strata, split_patients
 from m3fm.config import CurateConfig
-from m3fm.ct.dicom import index
+from m3fm.ct.arrange import Geometry
+from m3fm.ct.headers import index
+from m3fm.ct.plausible import HuFigures
 from m3fm.dataset import examine
 from m3fm.dataset.examine import CRASHED, hashed
 from m3fm.dataset.tables import (
@@ -93,7 +95,9 @@ def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: i
                     with examine.quiet_pydicom():
                         scan = examine.read_header(uid, files)
                     detail = f"{type(death).__name__}: the process that examined it died"
-                    record = examine.make_record(scan, "", config.salt, CRASHED, detail, {})
+                    record = examine.make_record(
+                        scan, "", config.salt, CRASHED, detail, {}, Geometry(files=len(files)), HuFigures()
+                    )
                     write_json(examine.record_path(partial, name), record)
                     counts["rejected"] += 1
                 advance(counts.total(), ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))

@@ -11,17 +11,18 @@ import re
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import pydicom
 
 from m3fm.artifacts import file_digest, write_json
 from m3fm.cohort.source import Source
 from m3fm.config import CurateConfig
-from m3fm.ct.dicom import read_series
+from m3fm.ct.arrange import Geometry
+from m3fm.ct.dicom import describe, read_volume, survey
 from m3fm.ct.geometry import Box, Rejected
+from m3fm.ct.plausible import HuFigures, check_hu, measure_hu
 from m3fm.ct.regions import find_regions
 from m3fm.ct.store import write_volume
 from m3fm.ct.volume import Series
@@ -36,6 +37,8 @@ NOTHING_READ = Series(
     voxels=np.empty((0, 0, 0), np.int16), voxel_size=(0.0, 0.0, 0.0), origin_mm=(0.0, 0.0, 0.0)
 )
 """A series of which no file was read."""
+_STORED = ("slices", "rows", "columns", "voxel_z", "voxel_y", "voxel_x")
+"""Columns that tell of the stored volume where there is one, and of the files where there is none."""
 
 
 def hashed(salt: str, kind: str, identifier: str) -> str:
@@ -70,18 +73,22 @@ def examine(
     if _is_done(directory, name):
         return str(read_record(directory, name)["status"])
     site, reason, detail, boxes = "", "", "", dict[str, Box]()
-    scan = replace(NOTHING_READ, series_uid=uid)
+    scan, geometry, hu = replace(NOTHING_READ, series_uid=uid), Geometry(files=len(files)), HuFigures()
     try:
         with quiet_pydicom():
             scan = read_header(uid, files)
             site = source.site(scan)
-            scan = read_series(files, config.min_slices)
+            surveyed = survey(files)
+            geometry = surveyed.geometry
+            scan = read_volume(surveyed, config.min_slices)
+            hu = measure_hu(scan.voxels, surveyed.padded)
+            check_hu(hu)
             boxes = find_regions(scan.voxels, scan.voxel_size)
     except Rejected as refusal:
         reason, detail = refusal.reason, refusal.detail
     except Exception as error:  # one bad series must not end the curation of all others
         reason, detail = CRASHED, _where(error)
-    record = make_record(scan, site, config.salt, reason, detail, boxes)
+    record = make_record(scan, site, config.salt, reason, detail, boxes, geometry, hu)
     if not reason:
         volume = directory / volume_path(name)
         write_volume(volume, scan.voxels)
@@ -92,33 +99,27 @@ def examine(
 
 def read_header(uid: str, files: Sequence[Path]) -> Series:
     """Whom and what a series is of, from the header of its first file; without voxels."""
-    tags = ("StudyInstanceUID", "PatientID", "ClinicalTrialTimePointID")
-    scanner = ("Manufacturer", "ManufacturerModelName", "ConvolutionKernel")
-    header = pydicom.dcmread(files[0], stop_before_pixels=True, specific_tags=[*tags, *scanner])
-    study, patient, timepoint, manufacturer, model, kernel = (
-        str(header.get(tag) or "") for tag in (*tags, *scanner)
-    )
-    return replace(
-        NOTHING_READ,
-        series_uid=uid,
-        study_uid=study,
-        patient_id=patient,
-        timepoint=timepoint,
-        manufacturer=manufacturer,
-        model=model,
-        kernel=kernel,
-    )
+    try:
+        return replace(NOTHING_READ, **describe(files[0]) | {"series_uid": uid})
+    except Rejected:  # it will be rejected for that, too
+        return replace(NOTHING_READ, series_uid=uid)
 
 
 def make_record(
-    scan: Series, site: str, salt: str, reason: str, detail: str, boxes: Mapping[str, Box]
+    scan: Series,
+    site: str,
+    salt: str,
+    reason: str,
+    detail: str,
+    boxes: Mapping[str, Box],
+    geometry: Geometry,
+    hu: HuFigures,
 ) -> Row:
     """The record of a series; one without a patient or a study is taken to be alone in it."""
     kept = not reason
     study = scan.study_uid or scan.series_uid
     year = re.fullmatch(r"T?([0-2])", scan.timepoint.strip())
-    slices, rows, columns = scan.voxels.shape if kept else (0, 0, 0)
-    voxel_z, voxel_y, voxel_x = scan.voxel_size if kept else (0.0, 0.0, 0.0)
+    stored = dict(zip(_STORED, (*scan.voxels.shape, *scan.voxel_size))) if kept else {}
     return {
         "series": hashed(salt, "series", scan.series_uid),
         "study": hashed(salt, "study", study),
@@ -128,12 +129,9 @@ def make_record(
         "status": "kept" if kept else "rejected",
         "reason": reason,
         "detail": detail,
-        "slices": slices,
-        "rows": rows,
-        "columns": columns,
-        "voxel_z": voxel_z,
-        "voxel_y": voxel_y,
-        "voxel_x": voxel_x,
+        **asdict(geometry),
+        **asdict(hu),
+        **stored,
         "manufacturer": scan.manufacturer,
         "model": scan.model,
         "kernel": scan.kernel,

@@ -4,15 +4,18 @@ A dataset with one wrong row is refused, with one exception: numbers typed by pe
 in every trial, so 99 of 100 must be plausible.
 """
 
+import math
 from typing import Any
 
 import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element
-from m3fm.ct.geometry import REASONS
+from m3fm.ct.arrange import MAX_SHIFT_MM, MAX_TILT_DEGREES
+from m3fm.ct.geometry import MAX_OBLIQUE_DEGREES, REASONS, SPACING_MM
+from m3fm.ct.plausible import AIR, LEAST_AIR, LEAST_SOFT, MOST_JUMP_HU
 from m3fm.dataset.examine import CRASHED
-from m3fm.dataset.tables import KEYS, SPLITS
+from m3fm.dataset.tables import KEYS, MEASURED, SPLITS
 from m3fm.tasks import BOXES, LUNGS, SCREENING, TASKS
 
 Expectation = Any
@@ -20,7 +23,21 @@ Expectation = Any
 HASH = r"^[0-9a-f]{16}$"
 PHI = r"(?:\d+\.){4}\d|(?:19|20)\d\d-?[01]\d-?[0-3]\d|\^"
 """Looks of a UID, a date, a DICOM name."""
-VOXEL_MM = (0.3, 10.0)
+KEPT_LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("voxel_z", "voxel_y", "voxel_x"), SPACING_MM),
+    "oblique_degrees": (0, MAX_OBLIQUE_DEGREES),
+    "tilt_degrees": (0, MAX_TILT_DEGREES),
+    "shift_mm": (0, MAX_SHIFT_MM),
+    "gaps": (0, 0),
+    "duplicates": (0, 0),
+    "air_hu": AIR,
+    "air_share": (LEAST_AIR, 1),
+    "soft_share": (LEAST_SOFT, 1),
+    "jump_hu": (0, MOST_JUMP_HU),
+}
+"""What the geometry record of a kept series may say."""
+REJECTED_FOR = {"gap": "gaps", "duplicate_slices": "duplicates"}
+"""Reasons that a count in the geometry record must bear out."""
 PLAUSIBLE_SHARE = 0.99
 
 ROW_NAMES = {**KEYS, "columns": ("table", "column"), "identities": ("kind", "id")}
@@ -68,6 +85,13 @@ def _between(column: str, low: float, high: float, condition: Any = None, mostly
     )
 
 
+def _not_less(column: str, other: str) -> Expectation:
+    """In every row where both are known."""
+    return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+        column_A=column, column_B=other, or_equal=True, ignore_row_if="either_value_is_missing"
+    )
+
+
 def _hashes(*columns: str) -> list[Expectation]:
     return [gxe.ExpectColumnValuesToMatchRegex(column=column, regex=HASH) for column in columns]
 
@@ -94,7 +118,16 @@ def _series(series_seen: int) -> list[Expectation]:
         _one_of("status", ["kept", "rejected"]),
         _one_of("reason", [""], _KEPT),
         _one_of("reason", [*REASONS, CRASHED], _REJECTED),
-        *(_between(f"voxel_{axis}", *VOXEL_MM, _KEPT) for axis in "zyx"),
+        _between("files", 1, math.inf),
+        _not_less("different_files", "slices"),
+        _not_less("step_max_mm", "step_min_mm"),
+        *(
+            gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=_KEPT)
+            for column in MEASURED
+            if column != "files"
+        ),
+        *(_between(column, *limits, _KEPT) for column, limits in KEPT_LIMITS.items()),
+        *(_between(count, 1, math.inf, Column("reason") == name) for name, count in REJECTED_FOR.items()),
         *(_true(f"{box}_inside", _KEPT) for box in BOXES),
         _equal("volume_found", "volume_expected", _KEPT),
         gxe.ExpectColumnValuesToMatchRegex(column="digest", regex="^[0-9a-f]{64}$", row_condition=_KEPT),

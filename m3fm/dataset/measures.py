@@ -86,10 +86,11 @@ def _identities(tables: Tables) -> pd.DataFrame:
 
 def _series(dataset: Path, series: pd.DataFrame) -> pd.DataFrame:
     """The box's place in the volume, the volume's shape by table and by file, the exam's preferred series."""
-    shape = series[["slices", "rows", "columns"]].to_numpy()
+    shape = series[["slices", "rows", "columns"]].fillna(0).to_numpy(int)
     preferred = series["preferred"].groupby(series["exam"]).transform("sum")
     return series.assign(
         **{f"{box}_inside": _inside(series[box], shape) for box in BOXES},
+        different_files=series["files"] - series["copies"],
         volume_expected=[" x ".join(map(str, row)) for row in shape],
         volume_found=[_volume_shape(dataset / volume) for volume in series["volume"]],
         preferred_of_exam=preferred.astype(int),

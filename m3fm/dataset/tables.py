@@ -1,11 +1,12 @@
 """The tables of a dataset: their columns, and their rows out of curated series and exams.
 
 Identifiers are salted hashes by the time they come here. Rows are sorted and the schemas fixed, so the same
-rows make the same bytes. In series.parquet a rejected series has zeros, empty texts and no boxes.
+rows make the same bytes. In series.parquet a rejected series has what was measured of it, null for what was
+not, empty texts and no boxes.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,19 @@ import pyarrow.parquet as pq
 from m3fm.clinical import ELEMENTS
 from m3fm.cohort.labels import clear_lungs, lung_of, nodule_labels
 from m3fm.cohort.source import ExamRecord, Nodule, Risk
+from m3fm.ct.arrange import Geometry
+from m3fm.ct.plausible import HuFigures
 from m3fm.tasks import BOXES, LUNGS, TASKS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 
 Row = dict[str, Any]
 
 _TEXT, _INT, _FLOAT, _FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
-_BOX, _VECTOR = (pa.list_(pa.field("element", kind)) for kind in (pa.int32(), pa.float32()))
+_BOX, _VECTOR, _NUMBERS = (
+    pa.list_(pa.field("element", kind)) for kind in (pa.int32(), pa.float32(), pa.float64())
+)
 _ELEMENTS = {"number": _FLOAT, "category": _TEXT, "diagnosis": _FLOAT, "relative": _FLAG}
 
 
@@ -31,9 +36,18 @@ def _schema(nullable: Collection[str] = (), **columns: pa.DataType) -> pa.Schema
     return pa.schema([pa.field(name, kind, name in nullable) for name, kind in columns.items()])
 
 
+_KINDS: dict[Any, pa.DataType] = {
+    int: _INT,
+    int | None: _INT,
+    float | None: _FLOAT,
+    list[float] | None: _NUMBERS,
+}
+MEASURED = {field.name: _KINDS[field.type] for record in (Geometry, HuFigures) for field in fields(record)}
+"""Columns of series.parquet: what is measured of every series, kept or not, as far as it goes."""
+
 SCHEMAS: dict[str, pa.Schema] = {
     "series": _schema(
-        nullable=BOXES,
+        nullable={*BOXES, *MEASURED} - {"files"},
         series=_TEXT,
         exam=_TEXT,
         patient=_TEXT,
@@ -45,12 +59,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         reason=_TEXT,
         detail=_TEXT,
         preferred=_FLAG,
-        slices=_INT,
-        rows=_INT,
-        columns=_INT,
-        voxel_z=_FLOAT,
-        voxel_y=_FLOAT,
-        voxel_x=_FLOAT,
+        **MEASURED,
         manufacturer=_TEXT,
         model=_TEXT,
         kernel=_TEXT,

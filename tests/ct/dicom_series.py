@@ -1,8 +1,10 @@
 """Little DICOM CT series for the tests: sound ones, and ones that go wrong in a chosen way."""
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
@@ -63,9 +65,19 @@ def stored(tags):
     return np.frombuffer(tags.PixelData, "<u2").reshape(tags.Rows, tags.Columns).astype(int)
 
 
+def copy(tags):
+    """The same file again."""
+    again = deepcopy(tags)
+    again.file_meta = deepcopy(tags.file_meta)
+    return again
+
+
 def write(directory: Path, slices) -> list[Path]:
     """Write datasets to files whose names are in no order, and list them by name."""
     directory.mkdir(parents=True, exist_ok=True)
     for number, tags in enumerate(slices):
-        tags.save_as(directory / f"{number * 7 % 11:02d}-{number}.dcm", enforce_file_format=True)
+        file = directory / f"{number * 7 % 11:02d}-{number}.dcm"
+        private = tags.file_meta.TransferSyntaxUID.is_private
+        encoding = {"implicit_vr": False, "little_endian": True} if private else {}
+        pydicom.dcmwrite(file, tags, enforce_file_format=True, **encoding)
     return sorted(directory.iterdir())

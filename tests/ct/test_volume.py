@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m3fm.ct import dicom
-from m3fm.ct.geometry import Rejected, canonical, check_hu
+from m3fm.ct.geometry import Rejected, canonical
+from m3fm.ct.plausible import check_hu, measure_hu
 from m3fm.ct.store import open_volume, write_volume
 from m3fm.ct.volume import Series, read_nifti, write_nifti
 from m3fm.errors import InputError
@@ -155,10 +156,10 @@ def test_a_bad_nifti_is_refused_with_its_reason(tmp_path, kind, reason, suffix):
 
 
 def test_hu_need_air_and_tissue():
-    check_hu(HU)
+    check_hu(measure_hu(HU))
     for wrong in (HU + 1024, HU - 1024, np.full_like(HU, -1000), np.zeros_like(HU)):
         with pytest.raises(Rejected, match="implausible_hu"):
-            check_hu(wrong)
+            check_hu(measure_hu(wrong))
 
 
 def test_the_store_gives_back_what_it_took(tmp_path):

@@ -13,8 +13,8 @@ import pytest
 from m3fm.artifacts import Reference, check_files, read_manifest
 from m3fm.clinical import ELEMENTS
 from m3fm.dataset import measures
-from m3fm.dataset.expectations import column_suite, suites
-from m3fm.dataset.tables import SCHEMAS
+from m3fm.dataset.expectations import KEPT_LIMITS, column_suite, suites
+from m3fm.dataset.tables import MEASURED, SCHEMAS
 from m3fm.dataset.validate import open_context, run_suite, validate
 from m3fm.errors import InputError
 from m3fm.tasks import SCREENING, TASKS
@@ -72,6 +72,7 @@ IN_SET, EQUAL, BETWEEN = (
     "column_pair_values_to_be_equal",
     "column_values_to_be_between",
 )
+NOT_NULL, NOT_LESS = "column_values_to_not_be_null", "column_pair_values_a_to_be_greater_than_b"
 MATCH, NO_MATCH = "column_values_to_match_regex", "column_values_to_not_match_regex"
 UNIQUE, UNIQUE_TOGETHER = "column_values_to_be_unique", "compound_columns_to_be_unique"
 
@@ -111,6 +112,32 @@ def of_task(task: str):
 
 def of_nodule(rows):
     return rows["nodule"] >= 0
+
+
+def rejected_for(reason: str):
+    return lambda rows: rows["reason"] == reason
+
+
+def unmeasured(tables: Tables) -> Tables:
+    """A corruption: a kept series of which nothing was measured."""
+    series = tables["series"].astype(dict.fromkeys(MEASURED, object))
+    row = np.flatnonzero(kept(series))[0]
+    for column in set(MEASURED) - {"files"}:
+        series.iat[row, series.columns.get_loc(column)] = None
+    return {"series": series}
+
+
+def all_measured(end: int):
+    """A corruption: a kept series with each figure beyond the lower or upper end of what is allowed."""
+
+    def corrupt(tables: Tables) -> Tables:
+        series = tables["series"].copy()
+        row = series.index[kept(series)][0]
+        for column, limits in KEPT_LIMITS.items():
+            series.loc[row, column] = limits[end] + (1 if end else -1)
+        return {"series": series}
+
+    return corrupt
 
 
 def all_elements_implausible(tables: Tables) -> Tables:
@@ -179,11 +206,20 @@ CORRUPTIONS = [
     ("series", put("series", "status", "maybe"), {f"{IN_SET} status"}),
     ("series", put("series", "reason", "gap", kept), {f"{IN_SET} reason if kept"}),
     ("series", put("series", "reason", "disliked", rejected), {f"{IN_SET} reason if rejected"}),
+    ("series", put("series", "files", 0), {f"{BETWEEN} files"}),
+    ("series", put("series", "copies", 3, kept), {f"{NOT_LESS} different_files slices"}),
+    ("series", put("series", "step_max_mm", 0.1, kept), {f"{NOT_LESS} step_max_mm step_min_mm"}),
+    ("series", unmeasured, {f"{NOT_NULL} {column} if kept" for column in set(MEASURED) - {"files"}}),
     *(
-        ("series", put("series", f"voxel_{axis}", mm, kept), {f"{BETWEEN} voxel_{axis} if kept"})
-        for axis in "zyx"
-        for mm in (0.0, 11.0)
+        ("series", all_measured(end), {f"{BETWEEN} {column} if kept" for column in KEPT_LIMITS})
+        for end in (0, 1)
     ),
+    (
+        "series",
+        put("series", "reason", "duplicate_slices", rejected_for("gap")),
+        {f"{BETWEEN} duplicates if duplicate_slices"},
+    ),
+    ("series", put("series", "gaps", 0, rejected_for("gap")), {f"{BETWEEN} gaps if gap"}),
     *(
         ("series", put("series", box, value, kept), {f"{IN_SET} {box}_inside if kept"})
         for box in ("left_lung", "right_lung", "both_lungs", "heart")

@@ -1,0 +1,140 @@
+"""How long reading takes, beside what it is measured against: ratios of times taken in turn, in one run.
+
+    python benchmarks/ct.py [--rounds N]
+
+A series of 300 uncompressed slices of 512 x 512 is made in a temporary directory. It is read to int16 HU by
+`read_series` and by SimpleITK's series reader, and its files' bytes are read into memory. Then random crops
+of 128 x 320 x 448 are copied out of the volume store and out of a plain memory-mapped array. All are read
+before, so the disk takes no part; the median of the rounds' ratios is what counts.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pydicom
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+from m3fm.ct.dicom import read_series
+from m3fm.ct.store import open_volume, write_volume
+
+SHAPE = (300, 512, 512)
+CROP = (128, 320, 448)
+CROPS = 20
+"""Crops in one round."""
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as scratch:
+        report("a series from disk to int16 HU", reading(Path(scratch)), rounds)
+        report(f"{CROPS} crops of 128 x 320 x 448", cropping(Path(scratch)), rounds)
+
+
+def report(title: str, contestants: dict[str, Callable[[], Any]], rounds: int) -> None:
+    """Run the contestants in turn; print each one's median time, and its ratio to the first one's."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for turn in range(rounds + 1):
+        for name, contestant in contestants.items():
+            started = time.perf_counter()
+            result = contestant()
+            if turn:  # the first round fills the caches
+                times[name].append(time.perf_counter() - started)
+            del result
+    (first, *_) = times
+    print(f"\n{title}: median of {rounds} rounds")
+    print(f"{'':32}{'ms':>8}{'times ' + first:>20}")
+    for name, taken in times.items():
+        ratio = median(mine / its for mine, its in zip(taken, times[first]))
+        print(f"{name:32}{1000 * median(taken):8.0f}{ratio:20.2f}")
+
+
+def reading(scratch: Path) -> dict[str, Callable[[], Any]]:
+    """Ways to read the series."""
+    files = write_series(scratch / "series", volume())
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames([str(file) for file in files])
+
+    def by_simpleitk() -> NDArray[np.int16]:
+        return sitk.GetArrayFromImage(reader.Execute())
+
+    ours, theirs = read_series(files).voxels, by_simpleitk()
+    assert (ours == theirs).all(), "read_series and SimpleITK give different HU"
+    return {
+        "read_series": lambda: read_series(files),
+        "SimpleITK": by_simpleitk,
+        "bytes of the files": lambda: [file.read_bytes() for file in files],
+    }
+
+
+def cropping(scratch: Path) -> dict[str, Callable[[], Any]]:
+    """Ways to copy random crops out of a volume on the disk; all take the same ones."""
+    hu = volume()
+    write_volume(scratch / "stored.npy", hu)
+    hu.tofile(scratch / "plain.raw")
+    size = (scratch / "stored.npy").stat().st_size
+    print(f"\nthe store takes {size / hu.nbytes:.4f} of the plain array's disk")
+
+    def crops(opened: Callable[[], NDArray[np.int16]]) -> list[int]:
+        rng = np.random.default_rng(0)
+        sums = []
+        for _ in range(CROPS):
+            start = [int(rng.integers(whole - part + 1)) for whole, part in zip(SHAPE, CROP)]
+            places = tuple(slice(at, at + part) for at, part in zip(start, CROP))
+            sums.append(int(np.array(opened()[places])[0, 0, 0]))
+        return sums
+
+    return {
+        "volume store": lambda: crops(lambda: open_volume(scratch / "stored.npy")),
+        "memory-mapped array": lambda: crops(
+            lambda: np.memmap(scratch / "plain.raw", np.int16, mode="r", shape=SHAPE)
+        ),
+    }
+
+
+def volume() -> NDArray[np.int16]:
+    """A body in air, with noise."""
+    rng = np.random.default_rng(0)
+    hu = np.full(SHAPE, -1000, np.int16)
+    hu[:, 100:400, 60:450] = 40
+    hu += rng.integers(-20, 20, SHAPE, dtype=np.int16)
+    return hu
+
+
+def write_series(folder: Path, hu: NDArray[np.int16]) -> list[Path]:
+    """Write one uncompressed file per slice, 12 of 16 bits unsigned, as scanners do."""
+    folder.mkdir()
+    tags = Dataset()
+    tags.file_meta = FileMetaDataset()
+    tags.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    tags.file_meta.MediaStorageSOPClassUID = tags.SOPClassUID = CTImageStorage
+    tags.Modality, tags.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
+    tags.PatientID, tags.StudyInstanceUID, tags.SeriesInstanceUID = "0", "1.2.3.1", "1.2.3.2"
+    tags.ImageOrientationPatient, tags.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.7, 0.7]
+    tags.Rows, tags.Columns = hu.shape[1:]
+    tags.SamplesPerPixel, tags.PhotometricInterpretation = 1, "MONOCHROME2"
+    tags.BitsAllocated, tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 16, 12, 11, 0
+    tags.RescaleSlope, tags.RescaleIntercept = 1, -1024
+    files = []
+    for number, plane in enumerate(hu):
+        tags.SOPInstanceUID = tags.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.2.{number + 1}"
+        tags.InstanceNumber, tags.ImagePositionPatient = number + 1, [0, 0, number]
+        tags.PixelData = (plane + 1024).astype("<u2").tobytes()
+        files.append(folder / f"{number:03}.dcm")
+        pydicom.dcmwrite(files[-1], tags, enforce_file_format=True)
+    return files
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""How the slices of a series lie in space: measured first, then judged."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m3fm.ct.geometry import MAX_OBLIQUE_DEGREES, SPACING_MM, Rejected
+from m3fm.ct.headers import Header
+
+SAME_PLACE_MM = 1e-3
+GAP, UNEVEN = 1.5, 0.25
+"""Of the usual step between slices: more is a gap, and how far any other may be from it."""
+MAX_TILT_DEGREES = 1.0
+MAX_SHIFT_MM = 1.0
+OTHER_PLANE_DEGREES = 45.0
+"""From here on slices are sagittal or coronal."""
+MOST_LOCALIZERS = 3
+"""Images of another plane, so few, are localizers that do not say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """The geometry record of a series: what is measured of its headers, None where that is not possible."""
+
+    files: int
+    copies: int | None = None
+    """Files that hold the same image as another one, and were left out."""
+    slices: int | None = None
+    """Different images of which the header can be used."""
+    rows: int | None = None
+    columns: int | None = None
+    """None where slices differ, like all that follow."""
+    voxel_z: float | None = None
+    """mm from slice to slice along their normal, usually."""
+    voxel_y: float | None = None
+    voxel_x: float | None = None
+    """mm between rows, between columns of the files."""
+    orientation: list[float] | None = None
+    """Directions of rising column index (first three numbers) and rising row index, in LPS."""
+    oblique_degrees: float | None = None
+    """From the slices' normal to the patient's long axis."""
+    tilt_degrees: float | None = None
+    """From the slices' normal to the line through their corners."""
+    shift_mm: float | None = None
+    """Farthest that a slice lies beside that line, in its plane."""
+    step_min_mm: float | None = None
+    step_max_mm: float | None = None
+    gaps: int | None = None
+    """Steps that are more than one and a half of the usual one."""
+    duplicates: int | None = None
+    """Slices that lie where another one does."""
+
+
+def normal_of(slices: Sequence[Header]) -> NDArray[np.float64]:
+    """The direction across the slices, towards the head for axial ones."""
+    along_columns, along_rows = slices[0].orientation.reshape(2, 3)
+    normal = np.cross(along_columns, along_rows)
+    upwards: NDArray[np.float64] = normal / np.linalg.norm(normal) * np.copysign(1.0, normal[2])
+    return upwards
+
+
+def in_order(slices: Sequence[Header]) -> list[Header]:
+    """The slices by their place along the normal, from the feet to the head for axial ones."""
+    normal = normal_of(slices)
+    return sorted(slices, key=lambda header: float(header.position @ normal))
+
+
+def measure(slices: Sequence[Header], files: int, copies: int) -> Geometry:
+    """The geometry record of slices in order; `files` is the number of all, the `copies` among them."""
+    record: dict[str, Any] = {"files": files, "copies": copies, "slices": len(slices)}
+    if not slices:
+        return Geometry(**record)
+    first = slices[0]
+    if _alike(slices, lambda header: header.shape):
+        record |= {"rows": first.shape[0], "columns": first.shape[1]}
+    if _alike(slices, lambda header: header.spacing):
+        record |= {"voxel_y": float(first.spacing[0]), "voxel_x": float(first.spacing[1])}
+    if _alike(slices, lambda header: header.orientation):
+        record |= _measured_places(slices)
+    return Geometry(**record)
+
+
+def _measured_places(slices: Sequence[Header]) -> dict[str, Any]:
+    normal = normal_of(slices)
+    positions = np.stack([header.position for header in slices])
+    steps = np.diff(positions @ normal)
+    apart = steps[steps > SAME_PLACE_MM]
+    places: dict[str, Any] = {
+        "orientation": slices[0].orientation.tolist(),
+        "oblique_degrees": _degrees(normal[2]),
+        "duplicates": len(steps) - len(apart),
+    }
+    if not len(apart):
+        return places
+    usual = float(np.median(apart))
+    travel = positions[-1] - positions[0]
+    progress = (positions - positions[0]) @ normal / (travel @ normal)
+    beside = positions - positions[0] - progress[:, None] * travel
+    return places | {
+        "voxel_z": usual,
+        "tilt_degrees": _degrees(travel @ normal / np.linalg.norm(travel)),
+        "shift_mm": float(np.linalg.norm(beside, axis=1).max()),
+        "step_min_mm": float(steps.min()),
+        "step_max_mm": float(steps.max()),
+        "gaps": int((apart > GAP * usual).sum()),
+    }
+
+
+def check(slices: Sequence[Header], geometry: Geometry, min_slices: int) -> None:
+    """Refuse what is not one evenly sampled axial volume; takes slices in order and their record.
+
+    Raises Rejected: localizer, not_axial, too_few_slices, inconsistent, several_volumes, duplicate_slices,
+    gap, bad_tags, tilted.
+    """
+    oblique = geometry.oblique_degrees
+    if oblique is not None and oblique > OTHER_PLANE_DEGREES:
+        reason = "localizer" if len(slices) <= MOST_LOCALIZERS else "not_axial"
+        raise Rejected(reason, f"{oblique:.0f} degrees off")
+    least = max(min_slices, 2)
+    if len(slices) < least:
+        raise Rejected("too_few_slices", f"{len(slices)}, of at least {least}")
+    if geometry.rows is None:
+        raise Rejected("inconsistent", "slices differ in size")
+    if geometry.orientation is None or oblique is None:
+        raise Rejected("inconsistent", "slices differ in orientation")
+    if geometry.voxel_y is None:
+        raise Rejected("inconsistent", "slices differ in pixel spacing")
+    _check_steps(slices, geometry)
+    assert geometry.voxel_z is not None
+    assert geometry.tilt_degrees is not None
+    assert geometry.shift_mm is not None
+    if not SPACING_MM[0] <= geometry.voxel_z <= SPACING_MM[1]:
+        raise Rejected("bad_tags", f"slices lie {geometry.voxel_z:g} mm apart")
+    if geometry.tilt_degrees > MAX_TILT_DEGREES:
+        raise Rejected("tilted", f"{geometry.tilt_degrees:.0f} degrees")
+    if oblique > MAX_OBLIQUE_DEGREES:
+        raise Rejected("not_axial", f"{oblique:.0f} degrees off")
+    if geometry.shift_mm > MAX_SHIFT_MM:
+        raise Rejected("inconsistent", f"slices are shifted by {geometry.shift_mm:.0f} mm against each other")
+
+
+def _check_steps(slices: Sequence[Header], geometry: Geometry) -> None:
+    """Refuse slices that are not evenly spaced."""
+    places = np.array([header.position for header in slices]) @ normal_of(slices)
+    steps = np.diff(places)
+    fault = _fault(steps)
+    if fault is None:
+        return
+    if _several_acquisitions(slices, places):
+        raise Rejected("several_volumes", "each acquisition is a volume of its own")
+    if geometry.duplicates and _equally_often(places):
+        raise Rejected("several_volumes", "every place is there equally often")
+    raise fault
+
+
+def _fault(steps: NDArray[np.float64]) -> Rejected | None:
+    """What is wrong with the steps between slices, in mm."""
+    if steps.min() < SAME_PLACE_MM:
+        return Rejected("duplicate_slices", f"at slice {int(steps.argmin())}")
+    usual = np.median(steps)
+    if steps.max() > GAP * usual:
+        return Rejected("gap", f"{steps.max():.2f} mm after slice {int(steps.argmax())}, usually {usual:.2f}")
+    if np.abs(steps - usual).max() > UNEVEN * usual:
+        return Rejected(
+            "inconsistent", f"steps between slices from {steps.min():.2f} to {steps.max():.2f} mm"
+        )
+    return None
+
+
+def _several_acquisitions(slices: Sequence[Header], places: NDArray[np.float64]) -> bool:
+    """Whether the slices, parted by acquisition or time, are two or more even volumes."""
+    parts: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for header, place in zip(slices, places):
+        parts[header.acquisition].append(float(place))
+    return len(parts) > 1 and all(len(part) > 2 and _fault(np.diff(part)) is None for part in parts.values())
+
+
+def _equally_often(places: NDArray[np.float64]) -> bool:
+    """Whether every one of several places occurs the same number of times."""
+    counts = Counter(np.round(places, 2).tolist())
+    return len(counts) > 1 and len(set(counts.values())) == 1
+
+
+def _alike(slices: Sequence[Header], value: Callable[[Header], Any]) -> bool:
+    """Whether a value is the same in all slices, but for rounding."""
+    values = np.array([value(header) for header in slices], float)
+    return bool(np.abs(values - values[0]).max() <= 1e-3)
+
+
+def _degrees(cosine: float) -> float:
+    return float(np.degrees(np.arccos(np.clip(abs(cosine), 0, 1))))

@@ -1,0 +1,233 @@
+"""What DICOM files say of their slices, checked; and which files make a series."""
+
+import logging
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.errors import InvalidDicomError
+
+from m3fm.ct.elements import PIXELS, Elements, read_elements, tag
+from m3fm.ct.geometry import SPACING_MM, Rejected
+from m3fm.ct.pixels import Pixels
+
+log = logging.getLogger(__name__)
+
+NAMELESS = ""
+"""Stands for the series of damaged DICOM files that name none."""
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, which lists files and is no image."""
+DERIVED = {"SECONDARY", "MPR", "REFORMATTED", "MIP", "MINIP", "PROJECTION", "SCREEN", "SCREENSHOT"}
+"""Words in ImageType of what was made from other images."""
+LARGEST_SIDE = 4096
+"""Rows or columns of a CT image are no more."""
+
+_REQUIRED = {
+    keyword: tag(keyword)
+    for keyword in (
+        "SOPClassUID",
+        "Modality",
+        "SeriesInstanceUID",
+        "ImagePositionPatient",
+        "ImageOrientationPatient",
+        "PixelSpacing",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "PixelRepresentation",
+        "RescaleSlope",
+        "RescaleIntercept",
+    )
+}
+_OPTIONAL = {
+    keyword: tag(keyword)
+    for keyword in (
+        "SOPInstanceUID",
+        "ImageType",
+        "NumberOfFrames",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PixelPaddingValue",
+        "PixelPaddingRangeLimit",
+        "AcquisitionNumber",
+        "TemporalPositionIdentifier",
+    )
+}
+_TAGS = _REQUIRED | _OPTIONAL
+_BINARY = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
+_WANTED = frozenset([*_TAGS.values(), PIXELS])
+_CLASS, _SERIES = tag("MediaStorageSOPClassUID"), tag("SeriesInstanceUID")
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Header:
+    """What one file says of its slice."""
+
+    file: Path
+    instance_uid: str
+    position: NDArray[np.float64]
+    """LPS mm of the centre of the first pixel."""
+    orientation: NDArray[np.float64]
+    """Directions of rising column index (first three numbers) and rising row index."""
+    spacing: NDArray[np.float64]
+    """mm between rows, between columns."""
+    shape: tuple[int, int]
+    acquisition: tuple[str, str]
+    """AcquisitionNumber and TemporalPositionIdentifier, where the file has them."""
+    pixels: Pixels
+
+
+def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """Group DICOM files by SeriesInstanceUID, from files and from every level of directories.
+
+    Damaged DICOM files that tell of no series are together in NAMELESS. Other files are ignored, and how many
+    they were is logged.
+    """
+    series: dict[str, list[Path]] = {}
+    ignored = 0
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if not file.is_file():
+                continue
+            uid = _series_of(file)
+            if uid is None:
+                ignored += 1
+            else:
+                series.setdefault(uid, []).append(file)
+    if ignored:
+        log.info("%d files are no DICOM images and were ignored", ignored)
+    return series
+
+
+def _series_of(file: Path) -> str | None:
+    """SeriesInstanceUID of a file, or None where it is no DICOM file or lists other files."""
+    try:
+        elements = read_elements(file, frozenset([_CLASS, _SERIES]))
+    except InvalidDicomError:
+        return None
+    except Exception:  # whatever a damaged file makes pydicom raise
+        return NAMELESS
+    return None if elements.text(_CLASS) == DIRECTORY else elements.text(_SERIES)
+
+
+def read_header(file: Path, where: str) -> Header:
+    """The header of one file; `where` names it in a refusal. Raises Rejected."""
+    try:
+        elements = read_elements(file, _WANTED)
+    except Exception as error:  # whatever a damaged file makes pydicom raise
+        raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
+    _check_kind(elements, where)
+    missing = [name for name in _REQUIRED if _is_missing(elements, name)]
+    if missing:
+        raise Rejected("missing_tags", f"{where}: {', '.join(missing)}")
+    return Header(
+        file=file,
+        instance_uid=_text(elements, "SOPInstanceUID"),
+        position=_numbers(elements, "ImagePositionPatient", 3, where),
+        orientation=_orientation(elements, where),
+        spacing=_spacing(elements, where),
+        shape=(_side(elements, "Rows", where), _side(elements, "Columns", where)),
+        acquisition=(_text(elements, "AcquisitionNumber"), _text(elements, "TemporalPositionIdentifier")),
+        pixels=_pixels(elements, where),
+    )
+
+
+def _check_kind(elements: Elements, where: str) -> None:
+    """Refuse what is no single CT image."""
+    modality, kind = _text(elements, "Modality"), _text(elements, "SOPClassUID")
+    if modality not in ("CT", ""):
+        raise Rejected("not_ct", f"{where}: another modality")
+    if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}."):
+        raise Rejected("derived", f"{where}: a secondary capture")
+    frames = _text(elements, "NumberOfFrames")
+    if kind in ENHANCED_CT or frames not in ("", "0", "1"):
+        raise Rejected("multi_frame", where)
+    if kind not in (CT_IMAGE, ""):
+        raise Rejected("not_ct", f"{where}: another kind of object")
+    if _integer(elements, "SamplesPerPixel") not in (1, None):
+        raise Rejected("derived", f"{where}: in colour")
+    image_type = _text(elements, "ImageType").upper()
+    if "LOCALIZER" in image_type.split("\\"):
+        raise Rejected("localizer", where)
+    words = DERIVED.intersection(image_type.replace("\\", " ").replace("_", " ").split())
+    if words:
+        raise Rejected("derived", f"{where}: {min(words)}")
+
+
+def _pixels(elements: Elements, where: str) -> Pixels:
+    allocated, stored = _integer(elements, "BitsAllocated"), _integer(elements, "BitsStored")
+    representation = _integer(elements, "PixelRepresentation")
+    if allocated not in (8, 16, 32) or not stored or stored > allocated or representation not in (0, 1):
+        raise Rejected("bad_tags", f"{where}: BitsAllocated, BitsStored or PixelRepresentation")
+    (slope,) = _numbers(elements, "RescaleSlope", 1, where)
+    (intercept,) = _numbers(elements, "RescaleIntercept", 1, where)
+    if slope == 0:
+        raise Rejected("bad_tags", f"{where}: RescaleSlope is 0")
+    signed = representation == 1
+    # Signed values are often declared as unsigned ones (63536 for -2000): the pixels' type decides.
+    padding = elements.integer(_TAGS["PixelPaddingValue"], signed)
+    limit = elements.integer(_TAGS["PixelPaddingRangeLimit"], signed)
+    ends = [value for value in (padding, padding if limit is None else limit) if value is not None]
+    return Pixels(
+        place=elements.pixels,
+        bits_allocated=allocated,
+        bits_stored=stored,
+        signed=signed,
+        inverted=_text(elements, "PhotometricInterpretation") == "MONOCHROME1",
+        slope=float(slope),
+        intercept=float(intercept),
+        padding=None if padding is None else (min(ends), max(ends)),
+    )
+
+
+def _orientation(elements: Elements, where: str) -> NDArray[np.float64]:
+    """Two directions of length 1 at right angles, or a refusal."""
+    cosines = _numbers(elements, "ImageOrientationPatient", 6, where)
+    columns, rows = cosines.reshape(2, 3)
+    if max(abs(columns @ columns - 1), abs(rows @ rows - 1), abs(columns @ rows)) > 0.01:
+        raise Rejected("bad_tags", f"{where}: ImageOrientationPatient are no two directions at right angles")
+    return cosines
+
+
+def _spacing(elements: Elements, where: str) -> NDArray[np.float64]:
+    spacing = _numbers(elements, "PixelSpacing", 2, where)
+    if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
+        raise Rejected("bad_tags", f"{where}: PixelSpacing is {spacing.min():g}, {spacing.max():g} mm")
+    return spacing
+
+
+def _side(elements: Elements, name: str, where: str) -> int:
+    size = _integer(elements, name)
+    if size is None or not 2 <= size <= LARGEST_SIDE:
+        raise Rejected("bad_tags", f"{where}: {name} is {size}")
+    return size
+
+
+def _is_missing(elements: Elements, name: str) -> bool:
+    value = elements.values.get(_TAGS[name], b"")
+    return not (value if name in _BINARY else value.strip(b" \0"))
+
+
+def _numbers(elements: Elements, name: str, count: int, where: str) -> NDArray[np.float64]:
+    try:
+        numbers = [float(part) for part in elements.values[_TAGS[name]].strip(b" \0").split(b"\\")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != count or not all(map(math.isfinite, numbers)):
+        raise Rejected("bad_tags", f"{where}: {name} is no {count} numbers")
+    return np.array(numbers)
+
+
+def _integer(elements: Elements, name: str) -> int | None:
+    return elements.integer(_TAGS[name])
+
+
+def _text(elements: Elements, name: str) -> str:
+    return elements.text(_TAGS[name])

@@ -1,0 +1,124 @@
+"""From the pixels of one DICOM file to HU, in as few passes over them as exactness allows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.pixels import pixel_array
+
+from m3fm.ct.geometry import PADDING_HU, Rejected
+
+_LIMITS = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pixels:
+    """How the pixels of a file are stored, and what makes HU of them."""
+
+    place: tuple[int, int] | None
+    """Where their bytes start in the file, and how many are declared; None where they are compressed."""
+    bits_allocated: int
+    bits_stored: int
+    signed: bool
+    inverted: bool
+    """MONOCHROME1."""
+    slope: float
+    intercept: float
+    padding: tuple[int, int] | None
+    """The lowest and the highest stored value that stands for nothing."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether the bytes in the file are int16 or uint16 and can be read as they are."""
+        return self.place is not None and self.bits_allocated == 16
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """The lowest and the highest value that can be stored."""
+        values = 1 << self.bits_stored
+        return (-values // 2, values // 2 - 1) if self.signed else (0, values - 1)
+
+
+def check_length(pixels: Pixels, shape: tuple[int, int], where: str) -> None:
+    """Refuse a file that declares fewer bytes than its rows and columns need."""
+    if pixels.place and pixels.place[1] < shape[0] * shape[1] * (pixels.bits_allocated // 8):
+        raise Rejected("unreadable", f"{where}: the pixels are fewer than rows times columns")
+
+
+def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> None:
+    """Read the pixels of a file into `out` [rows, columns] as HU; padding becomes -1024.
+
+    Raises Rejected("unreadable") where they are cut short or no decoder reads them.
+    """
+    try:
+        stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file)
+    except Rejected:
+        raise
+    except Exception as error:  # each decoder raises its own
+        raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
+    if stored.shape != out.shape:
+        raise Rejected("unreadable", f"{where}: the pixels are not rows times columns")
+    _to_hu(stored, pixels, out)
+
+
+def _read_direct(file: Path, pixels: Pixels, out: NDArray[np.int16]) -> NDArray[Any]:
+    """Bytes from the file straight into the volume; gives a view of it."""
+    assert pixels.place is not None
+    with file.open("rb", buffering=0) as stream:
+        stream.seek(pixels.place[0])
+        if stream.readinto(out.data.cast("B")) < out.nbytes:
+            raise EOFError
+    stored = out if pixels.signed else out.view(np.uint16)
+    unused = 16 - pixels.bits_stored
+    if unused and pixels.signed:
+        stored <<= unused
+        stored >>= unused
+    elif unused:
+        stored &= np.uint16(pixels.stored_range[1])
+    return stored
+
+
+def _decode(file: Path) -> NDArray[Any]:
+    stored = pixel_array(pydicom.dcmread(file), raw=True)
+    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+
+
+def _to_hu(stored: NDArray[Any], pixels: Pixels, out: NDArray[np.int16]) -> None:
+    """Rescale stored values into `out`, which they may be a view of."""
+    padded = _padded(stored, pixels)
+    if pixels.inverted:
+        stored = ~stored if pixels.signed else pixels.stored_range[1] - stored
+    if _fits(stored, pixels):
+        # Modulo 2**16 the sum is right whether or not the stored value is taken as signed.
+        np.add(stored.view(np.int16), np.int16(pixels.intercept), out=out)
+    elif pixels.slope.is_integer() and pixels.intercept.is_integer():
+        hu = stored.astype(np.int64) * int(pixels.slope) + int(pixels.intercept)
+        out[:] = hu.clip(_LIMITS.min, _LIMITS.max)
+    else:
+        out[:] = np.rint(stored * pixels.slope + pixels.intercept).clip(_LIMITS.min, _LIMITS.max)
+    if padded is not None:
+        # A padding value that is also a tissue's is left: painting it over would punch holes into the body.
+        out[padded & ((out < -1000) | (out > 3000))] = PADDING_HU
+
+
+def _padded(stored: NDArray[Any], pixels: Pixels) -> NDArray[np.bool_] | None:
+    """Where the stored values are declared to be padding, or None where nowhere."""
+    if pixels.padding is None:
+        return None
+    low, high = pixels.padding
+    padded = stored == low if low == high else (stored >= low) & (stored <= high)
+    return padded if padded.any() else None
+
+
+def _fits(stored: NDArray[Any], pixels: Pixels) -> bool:
+    """Whether HU are 16-bit values plus a whole number, and none leaves the range of int16."""
+    shift = pixels.intercept
+    if pixels.slope != 1 or not shift.is_integer() or abs(shift) > _LIMITS.max or stored.itemsize != 2:
+        return False
+    low, high = pixels.stored_range
+    if low + shift >= _LIMITS.min and high + shift <= _LIMITS.max:
+        return True
+    return int(stored.min()) + shift >= _LIMITS.min and int(stored.max()) + shift <= _LIMITS.max
