@@ -14,9 +14,15 @@ from m3fm.artifacts import text_digest
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from m3fm.ct.volume import Series
 
-KINDS = {"nlst": "m3fm.cohort.nlst:NlstSource", "dicom": "m3fm.cohort.dicom_folder:DicomFolder"}
+KINDS = {
+    "nlst": "m3fm.cohort.nlst:NlstSource",
+    "idc": "m3fm.cohort.idc:IdcSource",
+    "dicom": "m3fm.cohort.dicom_folder:DicomFolder",
+}
 """Kinds of sources, and the classes that read them."""
 
 
@@ -92,9 +98,13 @@ class Source(Protocol):
         """SHA-256 that changes when the source does."""
         ...
 
+    def listing(self) -> "pa.Table":
+        """Every series that the tables (or, without tables, the headers) know of: `selection.LISTING`."""
+        ...
+
 
 def open_source(kind: str, root: Path) -> Source:
-    """Open a source by its kind ("nlst" or "dicom"); raises InputError where it is not one."""
+    """Open a source by its kind, a key of KINDS; raises InputError where it is not one."""
     if kind not in KINDS:
         raise InputError(f"no source is of kind {kind!r}; there are {', '.join(KINDS)}")
     module, name = KINDS[kind].split(":")
