@@ -47,7 +47,9 @@ def run(
     source: Annotated[
         Path | None, typer.Option(help="Directory of exams to start from. Default: simulate them.")
     ] = None,
-    kind: Annotated[str, typer.Option(help="Format of the source: nlst, or dicom.")] = "nlst",
+    kind: Annotated[
+        str, typer.Option(help="Kind of source: nlst, idc, midrc, openm3chest, hospital, dicom.")
+    ] = "nlst",
     backend: Annotated[Backend, typer.Option(help="local, or kfp: a cluster with --host.")] = Backend.local,
     host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines.")] = "",
     compile_to: Annotated[

@@ -10,6 +10,7 @@ from m3fm.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from m3fm.config import LabelConfig
     from m3fm.ct.volume import Series
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
@@ -24,7 +25,7 @@ class DicomFolder:
     name = "dicom"
     test_only = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where there is none."""
         if not root.is_dir():
             raise InputError(f"{root} is no folder: give the folder that holds the DICOM files")

@@ -23,6 +23,7 @@ from m3fm.errors import InputError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from m3fm.config import LabelConfig
     from m3fm.ct.volume import Series
 
 COLLECTION = "nlst"
@@ -41,7 +42,7 @@ class IdcSource:
     name = "idc"
     test_only = False
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open a folder that holds idc_index.parquet and images, or an index; raises InputError."""
         self.root = root
         self.index = root / INDEX if root.is_dir() else root
