@@ -17,7 +17,7 @@ from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, Element, Value
 from m3fm.cohort import labels
 from m3fm.cohort.dicom_folder import listing_of_headers
 from m3fm.cohort.mapping import FINDINGS, UNITS, YES_NO, Column, RiskColumns, read_mapping
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, images_below, listing_digest
 from m3fm.cohort.tables import Table
 from m3fm.errors import InputError
 from m3fm.tasks import LUNGS, TASKS
@@ -37,15 +37,13 @@ class HospitalSource:
     """A table of exams, its mapping, and images."""
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where the mapping, a table, a column or the images are missing.
+        """Open the folder; raises InputError where the mapping, a table or a column is missing.
 
         The table says what happened, so nothing of `choices` applies.
         """
         self.root, self.images = root, root / "images"
         self.mapping = read_mapping(root / MAPPING)
         self.name, self.test_only = self.mapping.name, self.mapping.test_only
-        if not self.images.is_dir():
-            raise InputError(f"{self.images} is missing: put the DICOM there")
         mapping = self.mapping
         keys = [mapping.patient_id, mapping.study_uid, mapping.timepoint, mapping.exam]
         columns = [*mapping.elements.values(), *mapping.labels.values()]
@@ -100,7 +98,7 @@ class HospitalSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images)
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 over the bytes of the mapping and the tables, and the images' names and sizes."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3fm.artifacts import file_digest
-from m3fm.cohort.source import ExamRecord, files_below, listing_digest
+from m3fm.cohort.source import ExamRecord, images_below, listing_digest
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 class IdcSource:
-    """The index, and images below `images`; or the index alone, for a look at what there is."""
+    """A folder of the index and images; or the index's file alone, for a look at what there is."""
 
     name = "idc"
     test_only = False
@@ -46,13 +46,11 @@ class IdcSource:
         """Open a folder that holds idc_index.parquet and images, or an index; raises InputError."""
         self.root = root
         self.index = root / INDEX if root.is_dir() else root
-        self.images = root / "images" if root.is_dir() else None
+        self.images = root / "images"
         if not self.index.is_file():
             raise InputError(
                 f"{self.index} is missing: it comes with the package idc-index-data ({INDEX} in its folder)"
             )
-        if self.images is not None and not self.images.is_dir():
-            raise InputError(f"{self.images} is missing: put the downloaded DICOM there")
 
     def site(self, series: "Series") -> str:
         """Centres are not published."""
@@ -86,7 +84,7 @@ class IdcSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images) if self.images is not None else ()
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 of the index's bytes and the images' names and sizes."""

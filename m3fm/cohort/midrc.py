@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from m3fm.artifacts import file_digest
 from m3fm.clinical import Value
 from m3fm.cohort import labels
-from m3fm.cohort.source import ExamRecord, files_below, listing_digest
+from m3fm.cohort.source import ExamRecord, files_below, images_below, listing_digest
 from m3fm.cohort.tables import Table
 from m3fm.errors import InputError
 
@@ -68,12 +68,13 @@ class MidrcSource:
     test_only = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where a table, a column or the images are missing."""
+        """Open the folder; raises InputError where a table or a column is missing."""
         self.root, self.choices = root, choices
         self.tables, self.images = root / "tables", root / "images"
-        for folder in (self.tables, self.images):
-            if not folder.is_dir():
-                raise InputError(f"{folder} is missing: MIDRC's TSV go into tables and its DICOM into images")
+        if not self.tables.is_dir():
+            raise InputError(
+                f"{self.tables} is missing: MIDRC's TSV go into tables and its DICOM into images"
+            )
         person = ("sex", "race", "ethnicity", "age_at_index", "site_id")
         self._case = self._table("case", ("submitter_id",), person)
         self._study = self._table(
@@ -118,7 +119,7 @@ class MidrcSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images)
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 over the tables' bytes and the images' names and sizes."""

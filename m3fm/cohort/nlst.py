@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from m3fm.artifacts import file_digest
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element, Value
 from m3fm.cohort import labels
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, images_below, listing_digest
 from m3fm.cohort.tables import Table, find_table
 from m3fm.errors import InputError
 
@@ -101,14 +101,11 @@ class NlstSource:
     test_only = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where a table, a column or the images are missing."""
+        """Open the folder; raises InputError where a table or a column is missing."""
         self.choices = choices
         self.tables, self.images = root / "tables", root / "images"
-        for folder in (self.tables, self.images):
-            if not folder.is_dir():
-                raise InputError(
-                    f"{folder} is missing: a cohort has its CSV in tables and its DICOM in images"
-                )
+        if not self.tables.is_dir():
+            raise InputError(f"{self.tables} is missing: a cohort has its CSV in tables, its DICOM in images")
         self.root = root
         self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
         self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen",))
@@ -153,7 +150,7 @@ class NlstSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images)
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 over the tables' bytes, the cohort's manifest if it has one, and the images' sizes."""

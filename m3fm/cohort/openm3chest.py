@@ -27,7 +27,7 @@ from m3fm.artifacts import file_digest
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Value
 from m3fm.cohort import labels
 from m3fm.cohort.dicom_folder import listing_of_headers
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, images_below, listing_digest
 from m3fm.errors import InputError
 from m3fm.tasks import TASKS, YEARS
 
@@ -108,11 +108,10 @@ class OpenM3ChestSource:
     test_only = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where there are no labels or images. The labels are given."""
+        """Open the folder; raises InputError where there are no labels. No choice applies: they are given."""
         self.root, self.labels, self.images = root, root / "labels", root / "images"
-        for folder in (self.labels, self.images):
-            if not folder.is_dir():
-                raise InputError(f"{folder} is missing: the JSON go into labels and the DICOM into images")
+        if not self.labels.is_dir():
+            raise InputError(f"{self.labels} is missing: the JSON go into labels and the DICOM into images")
         self.files: dict[Path, tuple[str, bool]] = {}
         names = {name.lower(): task for name, task in TASK_NAMES.items()}
         for path in sorted(self.labels.iterdir()):
@@ -159,7 +158,7 @@ class OpenM3ChestSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images)
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 over the bytes of the labels, and the images' names and sizes."""

@@ -132,6 +132,13 @@ def files_below(root: Path) -> Iterator[Path]:
             yield Path(folder, name)
 
 
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every file of a source's images; raises InputError where there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: put the DICOM there")
+    return files_below(folder)
+
+
 def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] = ()) -> str:
     """SHA-256 of the images' paths and sizes, and of `contents`, lines that stand for other files.
 

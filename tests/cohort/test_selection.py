@@ -162,8 +162,8 @@ def test_exams_of_the_index_are_patients_and_screening_years(tmp_path):
 
 def test_a_folder_of_the_index_and_downloaded_images(tmp_path):
     write_index(tmp_path / idc.INDEX)
-    with pytest.raises(InputError, match="images is missing: put the downloaded DICOM there"):
-        open_source("idc", tmp_path)
+    with pytest.raises(InputError, match="images is missing: put the DICOM there"):
+        open_source("idc", tmp_path).image_paths()
     (tmp_path / "images/100001").mkdir(parents=True)
     (tmp_path / "images/100001/1.dcm").write_bytes(b"slice")
     source = open_source("idc", tmp_path)
