@@ -101,8 +101,19 @@ class SimulateConfig(Config):
     """Share of the axial series that are written broken on purpose, and must be rejected."""
 
 
+class LabelConfig(Config):
+    """What counts as an event, where the paper leaves it open (docs/choices.md)."""
+
+    cardiovascular_icd10: tuple[str, ...] = ("I",)
+    """How the ICD-10 codes of a cardiovascular cause of death begin; I is the circulatory system."""
+    covid_days_before: int = Field(default=14, ge=0)
+    """A COVID-19 test counts for a scan that it came before by at most so many days."""
+    covid_days_after: int = Field(default=14, ge=0)
+    """The same, for a test after the scan."""
+
+
 class CurateConfig(Config):
-    """Which series are kept, and how patients are split."""
+    """Which series are kept, what their labels are, and how patients are split."""
 
     min_slices: int = 64
     """Paper, Methods: series with fewer axial slices are excluded."""
@@ -111,6 +122,7 @@ class CurateConfig(Config):
     seed: int = 2025
     val_share: float = 0.1
     test_share: float = 0.3
+    labels: LabelConfig = LabelConfig()
 
 
 class OptimizerConfig(Config):

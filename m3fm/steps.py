@@ -158,7 +158,7 @@ def simulate(config: str, code: str, state: str) -> str:
 
 @_step
 def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
-    """Turn a source of exams, of kind "nlst" or "dicom", into a dataset.
+    """Turn a source of exams, of a kind of `cohort.source.KINDS`, into a dataset.
 
     A source that m3fm did not write has no manifest: the digest in its reference is the source's own.
     """
@@ -166,7 +166,7 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     from m3fm.dataset.curate import curate as write_dataset
 
     given, run = Reference.parse(cohort), _configured(config)
-    source = open_source(kind, given.path)
+    source = open_source(kind, given.path, run.curate.labels)
     if source.digest() != given.digest:
         given.resolve()
 

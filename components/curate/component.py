@@ -11,7 +11,7 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
 
     Args:
         cohort: Reference to the source.
-        kind: Format of the source, nlst or dicom.
+        kind: Kind of source, as in docs/sources.md.
         config: Configuration of the run, as JSON.
         code: Digest of the code.
         state: Directory that all steps share.

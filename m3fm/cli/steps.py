@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
 from m3fm.cli.show import made, results
 from m3fm.errors import InputError
 
@@ -29,7 +29,7 @@ def simulate(out: Out, params: Params = None, as_json: AsJson = False) -> None:
 def curate(
     source: Annotated[Path, typer.Argument(help="Directory with tables and images, or with images only.")],
     out: Out,
-    kind: Annotated[str, typer.Option(help="Format of the source: nlst, or dicom for images only.")] = "nlst",
+    kind: Annotated[str, typer.Option(help=KINDS_HELP)] = "nlst",
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
@@ -39,7 +39,7 @@ def curate(
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate
 
-    curate(open_source(kind, source), out, run.curate, run.launch.workers)
+    curate(open_source(kind, source, run.curate.labels), out, run.curate, run.launch.workers)
     made(out, as_json)
 
 

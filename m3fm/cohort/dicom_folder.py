@@ -8,7 +8,15 @@ from m3fm.cohort.source import ExamRecord, files_below, listing_digest
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from m3fm.config import LabelConfig
     from m3fm.ct.volume import Series
+
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+"""How the SOP classes of all screenshots begin."""
+REFORMATS = {"REFORMATTED", "MPR", "PROJECTION IMAGE"}
+"""Values of ImageType."""
 
 
 class DicomFolder:
@@ -17,7 +25,7 @@ class DicomFolder:
     name = "dicom"
     test_only = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where there is none."""
         if not root.is_dir():
             raise InputError(f"{root} is no folder: give the folder that holds the DICOM files")
@@ -38,3 +46,36 @@ class DicomFolder:
     def digest(self) -> str:
         """SHA-256 of the files' names and sizes."""
         return listing_digest(self.root, self.image_paths())
+
+    def listing(self) -> "pa.Table":
+        """Every series below the folder."""
+        return listing_of_headers(self.image_paths())
+
+
+def listing_of_headers(paths: Iterable[Path]) -> "pa.Table":
+    """The series that files hold, by the header of the first file of each; no pixel is read."""
+    import pyarrow as pa
+    import pydicom
+
+    from m3fm.cohort.selection import LISTING
+    from m3fm.ct.dicom import index
+
+    tags = ["PatientID", "StudyInstanceUID", "Modality", "SOPClassUID", "ImageType"]
+    rows = []
+    for uid, files in sorted(index(paths).items()):
+        header = pydicom.dcmread(min(files), stop_before_pixels=True, specific_tags=tags)
+        kinds = {str(kind).upper() for kind in header.get("ImageType") or ()}
+        study = str(header.get("StudyInstanceUID") or uid)
+        rows.append(
+            {
+                "series": uid,
+                "study": study,
+                "patient": str(header.get("PatientID") or study),
+                "modality": str(header.get("Modality") or "") or None,
+                "capture": str(header.get("SOPClassUID")).startswith(SECONDARY_CAPTURE),
+                "localizer": "LOCALIZER" in kinds,
+                "reformat": bool(kinds & REFORMATS),
+                "slices": len(files),
+            }
+        )
+    return pa.Table.from_pylist(rows, LISTING)

@@ -4,6 +4,7 @@ Cancer risk follows Sybil (Mikhael et al. 2023), whose labels OpenM3Chest carrie
 cardiovascular disease has the same form, with the day of death as the event.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterable
 
@@ -68,9 +69,42 @@ def risk(event_day: int | None, followup_day: int | None, scan_day: int | None) 
     )
 
 
-def cardiovascular_death_day(icd10: str | None, death_day: int | None) -> int | None:
-    """Day of a death whose underlying cause is a disease of the circulatory system (ICD-10 chapter I)."""
-    return death_day if icd10 is not None and icd10.upper().startswith("I") else None
+def cardiovascular_death_day(
+    icd10: str, death_day: int | None, prefixes: tuple[str, ...] = ("I",)
+) -> int | None:
+    """Day of a death whose underlying cause begins with a prefix; ICD-10 chapter I is the circulation."""
+    return death_day if icd10.upper().startswith(prefixes) else None
+
+
+def covid19(
+    positive_days: Iterable[int], negative_days: Iterable[int], before: int, after: int
+) -> int | None:
+    """1 with a positive test near the scan, 0 with negative ones only, None with neither.
+
+    Days count from the scan to the test; near is from `before` days before the scan to `after` days after it.
+    """
+    if any(-before <= day <= after for day in positive_days):
+        return 1
+    return 0 if any(-before <= day <= after for day in negative_days) else None
+
+
+_NAMED = re.compile(
+    r"LUNG[\s-]*RADS\W*(?:(?:VERSION|V)?\s*(?:1\.[01]|2022)\W*)?"
+    r"(?:(?:ASSESSMENT|CATEGORY|SCORE|CLASSIFICATION|IS|OF|THE)\b\W*)*([0-4])(?:[ABX]?S?)\b(?!\.\d)"
+)
+_BARE = re.compile(r"\s*([0-4])[ABX]?S?\s*")
+
+
+def lung_rads(text: str) -> int | None:
+    """The Lung-RADS category that a report states, 1 to 4: 4A, 4B and 4X are 4 (paper, Fig. 3a), 2S is 2.
+
+    `text` is a report or the category alone. None where it states none, 0 (incomplete), or several, of which
+    all but one are those of earlier exams.
+    """
+    upper = text.upper()
+    bare = _BARE.fullmatch(upper)
+    categories = {int(bare[1])} if bare else {int(found[1]) for found in _NAMED.finditer(upper)}
+    return categories.pop() or None if len(categories) == 1 else None
 
 
 def cancer_side(locations: Iterable[str]) -> str | None:

@@ -1,7 +1,9 @@
 """The National Lung Screening Trial, or a cohort in its format: CSV tables, and DICOM below `images`.
 
-Read are tables/prsn.csv, screen.csv, ctab.csv and ctabc.csv, and where they are there ct_image.csv (tells
-the studies), covid.csv and lungrads.csv (which NLST does not have). An exam is a row of screen.csv.
+Read are the tables prsn, screen, ctab and ctabc, and where they are there canc (tells the cancers that prsn
+does not), ct_image (tells the studies and the series), covid and lungrads (which NLST does not have). An
+exam is a row of screen. Names of files and columns are in any case, and files may keep the names of the
+archive, as in nlst_564_ct_ab_20191001.csv.
 """
 
 from collections import defaultdict
@@ -13,11 +15,14 @@ from typing import TYPE_CHECKING
 from m3fm.artifacts import file_digest
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element, Value
 from m3fm.cohort import labels
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
-from m3fm.cohort.tables import Table
+from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, images_below, listing_digest
+from m3fm.cohort.tables import Table, find_table
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from m3fm.config import LabelConfig
     from m3fm.ct.volume import Series
 
 ExamKey = tuple[str, int]
@@ -30,6 +35,18 @@ ABNORMALITIES = range(1000)
 NON_DIAGNOSTIC = 3
 """Of ctdxqual: nobody could read the exam, so nothing that its report lacks is known to be absent."""
 SLICE_MISSING = 999
+
+FILES = {
+    "prsn": "prsn",
+    "screen": "(?:s?ct_?)?screen",
+    "ctab": "ctab|ct_ab|sctabn",
+    "ctabc": "ctabc|ct_abc|sctabnc",
+    "canc": "canc|lungcanc",
+    "ct_image": "ct_image(?:_info|_series)?|sct_image_series|sctimageinfo",
+    "covid": "covid",
+    "lungrads": "lungrads",
+}
+"""What the files of the tables are called."""
 
 _LOCATIONS = tuple(column for side in labels.SIDES.values() for column in side)
 _PERSON_COLUMNS = (
@@ -83,14 +100,12 @@ class NlstSource:
     name = "nlst"
     test_only = False
 
-    def __init__(self, root: Path) -> None:
-        """Open the folder; raises InputError where a table, a column or the images are missing."""
+    def __init__(self, root: Path, choices: "LabelConfig") -> None:
+        """Open the folder; raises InputError where a table or a column is missing."""
+        self.choices = choices
         self.tables, self.images = root / "tables", root / "images"
-        for folder in (self.tables, self.images):
-            if not folder.is_dir():
-                raise InputError(
-                    f"{folder} is missing: a cohort has its CSV in tables and its DICOM in images"
-                )
+        if not self.tables.is_dir():
+            raise InputError(f"{self.tables} is missing: a cohort has its CSV in tables, its DICOM in images")
         self.root = root
         self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
         self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen",))
@@ -135,7 +150,7 @@ class NlstSource:
 
     def image_paths(self) -> Iterable[Path]:
         """Every file below `images`."""
-        return files_below(self.images)
+        return images_below(self.images)
 
     def digest(self) -> str:
         """SHA-256 over the tables' bytes, the cohort's manifest if it has one, and the images' sizes."""
@@ -143,11 +158,38 @@ class NlstSource:
         contents = [f"{path.relative_to(self.root).as_posix()} {file_digest(path)}" for path in tables]
         return listing_digest(self.root, self.image_paths(), contents)
 
+    def listing(self) -> "pa.Table":
+        """Every series of the table ct_image; localizers as Sybil tells them."""
+        from m3fm.cohort.selection import listing
+
+        table = self._table(
+            "ct_image", ("pid", "studyuid", "seriesinstanceuids", "numberimages"), ("imageclass", "imagetype")
+        )
+        blank = [""] * len(table.cells)
+        classes, types = (
+            table.texts(name) if name in table.cells else blank for name in ("imageclass", "imagetype")
+        )
+        return listing(
+            {
+                "series": table.texts("seriesinstanceuids"),
+                "study": table.texts("studyuid"),
+                "patient": table.texts("pid"),
+                "modality": ["CT"] * len(blank),
+                "localizer": [
+                    code in ("0", "0.0") or "LOCALIZER" in kind.upper() or "TOP" in kind.upper()
+                    for code, kind in zip(classes, types)
+                ],
+                "reformat": ["REFORMATTED" in kind.upper() for kind in types],
+                "slices": table.integers("numberimages"),
+            }
+        )
+
     def _table(self, name: str, columns: Collection[str], optional: Collection[str] = ()) -> Table:
-        return Table.read(self.tables / f"{name}.csv", columns, optional)
+        return Table.read(find_table(self.tables, FILES[name], f"{name}.csv"), columns, optional)
 
     def _table_if_there(self, name: str, columns: Collection[str]) -> Table | None:
-        return self._table(name, columns) if (self.tables / f"{name}.csv").is_file() else None
+        there = find_table(self.tables, FILES[name], f"{name}.csv").is_file()
+        return self._table(name, columns) if there else None
 
     def _people(self) -> dict[str, _Person]:
         """The participants that were screened; raises InputError where one of them is not in prsn.csv."""
@@ -157,23 +199,36 @@ class NlstSource:
         prsn = self._prsn.where(self._prsn.cells["pid"].isin(screened))
         values = {element.name: _values(prsn, element) for element in ELEMENTS.values()}
         scans = [prsn.integers(f"scr_days{year}") for year in YEARS_OF_STUDY]
-        flags = {column: prsn.coded(column, {0: False, 1: True}) for column in _LOCATIONS}
-        cancer, followup, death = (prsn.integers(f"{name}_days") for name in ("candx", "fup", "death"))
-        causes = prsn.texts("dcficd")
+        followup, death = (prsn.integers(f"{name}_days") for name in ("fup", "death"))
+        causes, cancers = prsn.texts("dcficd"), self._cancers(prsn)
         return {
             pid: _Person(
                 elements={
                     name: value for name, column in values.items() if (value := column[row]) is not None
                 },
                 scan_days=tuple(days[row] for days in scans),
-                cancer_day=cancer[row],
-                cancer_side=labels.cancer_side(name for name, flag in flags.items() if flag[row]),
+                cancer_day=cancers[row][0],
+                cancer_side=cancers[row][1],
                 followup_day=followup[row],
                 death_day=death[row],
-                cardiovascular_death_day=labels.cardiovascular_death_day(causes[row], death[row]),
+                cardiovascular_death_day=labels.cardiovascular_death_day(
+                    causes[row], death[row], self.choices.cardiovascular_icd10
+                ),
             )
             for row, pid in enumerate(prsn.texts("pid"))
         }
+
+    def _cancers(self, prsn: Table) -> list[tuple[int | None, str | None]]:
+        """Day and lung of each participant's first lung cancer; canc tells what prsn does not."""
+        first: dict[str, tuple[int, str | None]] = {}
+        canc = self._table_if_there("canc", ("pid", "candx_days", *_LOCATIONS))
+        if canc is not None:
+            for pid, day, side in zip(canc.texts("pid"), canc.integers("candx_days"), _sides(canc)):
+                if day is not None and (pid not in first or day < first[pid][0]):
+                    first[pid] = (day, side)
+        told = [first.get(pid, (None, None)) for pid in prsn.texts("pid")]
+        own = zip(prsn.integers("candx_days"), _sides(prsn))
+        return [(other[0] if day is None else day, side or other[1]) for (day, side), other in zip(own, told)]
 
     def _abnormalities(self) -> tuple[dict[ExamKey, list[int]], dict[ExamKey, list[Nodule]]]:
         """Codes of what an exam's report lists, and its nodules."""
@@ -231,21 +286,33 @@ class NlstSource:
         found: dict[ExamKey, int] = {}
         if table is not None:
             for key, result in zip(_exam_keys(table), table.texts("result")):
-                if result in ("Positive", "Negative"):
-                    found[key] = max(found.get(key, 0), int(result == "Positive"))
+                if result.lower() in ("positive", "negative"):
+                    found[key] = max(found.get(key, 0), int(result.lower() == "positive"))
         return found
 
     def _lung_rads(self) -> dict[ExamKey, int]:
-        """The report's category, 1 to 4."""
+        """The category that the report states, 1 to 4."""
         table = self._table_if_there("lungrads", (*_EXAM, "lung_rads"))
         if table is None:
             return {}
-        categories = table.coded("lung_rads", {category: category for category in range(1, 5)})
+        texts = table.texts("lung_rads")
+        categories = [labels.lung_rads(text) for text in texts]
+        unclear = [text[:1].isdigit() and text[:1] not in "01234" for text in texts]
+        table.refuse("lung_rads", unclear, "a category, 0 to 4X, or a report's text")
         return {key: category for key, category in zip(_exam_keys(table), categories) if category is not None}
 
 
 def _exam_keys(table: Table) -> list[ExamKey]:
     return list(zip(table.texts("pid"), table.keys("study_yr", YEARS_OF_STUDY)))
+
+
+def _sides(table: Table) -> list[str | None]:
+    """The lung of the cancer of each row."""
+    flags = {column: table.coded(column, {0: False, 1: True}) for column in _LOCATIONS}
+    return [
+        labels.cancer_side(column for column, values in flags.items() if values[row])
+        for row in range(len(table.cells))
+    ]
 
 
 def _values(prsn: Table, element: Element) -> list[Value | None]:

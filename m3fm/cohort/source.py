@@ -1,6 +1,7 @@
 """What every source of exams yields: plain records, whatever the files they come from.
 
-A new source is one new module with a class of the `Source` protocol, and one line in `KINDS`.
+A new source is one new module with a class of the `Source` protocol, made from a folder and the choices of
+`config.LabelConfig`, and one line in `KINDS`.
 """
 
 import importlib
@@ -14,9 +15,19 @@ from m3fm.artifacts import text_digest
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from m3fm.config import LabelConfig
     from m3fm.ct.volume import Series
 
-KINDS = {"nlst": "m3fm.cohort.nlst:NlstSource", "dicom": "m3fm.cohort.dicom_folder:DicomFolder"}
+KINDS = {
+    "nlst": "m3fm.cohort.nlst:NlstSource",
+    "idc": "m3fm.cohort.idc:IdcSource",
+    "midrc": "m3fm.cohort.midrc:MidrcSource",
+    "openm3chest": "m3fm.cohort.openm3chest:OpenM3ChestSource",
+    "hospital": "m3fm.cohort.hospital:HospitalSource",
+    "dicom": "m3fm.cohort.dicom_folder:DicomFolder",
+}
 """Kinds of sources, and the classes that read them."""
 
 
@@ -53,7 +64,7 @@ class ExamRecord:
 
     patient_id: str
     timepoint: int
-    """Screening year, 0 to 2."""
+    """No other exam of the patient has the same: NLST's screening year, 0 to 2, or a number from 0."""
     study_uid: str | None = None
     elements: dict[str, float | str | bool] = field(default_factory=dict)
     """Clinical data at the exam; keys are those of `m3fm.clinical.ELEMENTS`."""
@@ -67,6 +78,8 @@ class ExamRecord:
     covid19: int | None = None
     lung_rads: int | None = None
     """Category, 1 to 4."""
+    test_only: bool = False
+    """True where the source's own protocol tests on the patient: no model learns from any of the exams."""
 
 
 class Source(Protocol):
@@ -92,13 +105,22 @@ class Source(Protocol):
         """SHA-256 that changes when the source does."""
         ...
 
+    def listing(self) -> "pa.Table":
+        """Every series that the tables (or, without tables, the headers) know of: `selection.LISTING`."""
+        ...
 
-def open_source(kind: str, root: Path) -> Source:
-    """Open a source by its kind ("nlst" or "dicom"); raises InputError where it is not one."""
+
+def open_source(kind: str, root: Path, choices: "LabelConfig | None" = None) -> Source:
+    """Open a source by its kind, a key of KINDS; raises InputError where it is not one.
+
+    `choices` say what counts as an event in its labels.
+    """
     if kind not in KINDS:
         raise InputError(f"no source is of kind {kind!r}; there are {', '.join(KINDS)}")
+    from m3fm.config import LabelConfig
+
     module, name = KINDS[kind].split(":")
-    source: Source = getattr(importlib.import_module(module), name)(root)
+    source: Source = getattr(importlib.import_module(module), name)(root, choices or LabelConfig())
     return source
 
 
@@ -108,6 +130,13 @@ def files_below(root: Path) -> Iterator[Path]:
         folders.sort()
         for name in sorted(names):
             yield Path(folder, name)
+
+
+def images_below(folder: Path) -> Iterator[Path]:
+    """Every file of a source's images; raises InputError where there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is missing: put the DICOM there")
+    return files_below(folder)
 
 
 def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] = ()) -> str:

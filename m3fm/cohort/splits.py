@@ -22,7 +22,7 @@ TEST_ONLY = "test only"
 def patient_strata(patients: Iterable[str], exams: Iterable[ExamRecord], test_only: bool) -> dict[str, str]:
     """The stratum of each patient: which of lung cancer, cardiovascular death and COVID-19 they had.
 
-    `test_only` is that of their source.
+    `test_only` is that of their source; an exam may be test only as well, and then its patient is.
     """
     events: dict[str, set[str]] = {patient: set() for patient in patients}
     if test_only:
@@ -30,8 +30,12 @@ def patient_strata(patients: Iterable[str], exams: Iterable[ExamRecord], test_on
     for exam in exams:
         if exam.patient_id in events:
             happened = {task for task, risk in exam.risks.items() if any(risk.labels)}
-            events[exam.patient_id] |= happened | ({"covid19"} if exam.covid19 else set())
-    return {patient: " ".join(sorted(names)) for patient, names in events.items()}
+            happened |= {"covid19"} if exam.covid19 else set()
+            events[exam.patient_id] |= {TEST_ONLY} if exam.test_only else happened
+    return {
+        patient: TEST_ONLY if TEST_ONLY in names else " ".join(sorted(names))
+        for patient, names in events.items()
+    }
 
 
 def split_patients(strata: Mapping[str, str], config: CurateConfig) -> dict[str, Split]:

@@ -1,5 +1,6 @@
 """CSV tables of a trial as they are delivered: any case of column names, codes for what is missing."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,28 @@ T = TypeVar("T")
 
 NOT_KNOWN = r"(?:\.[A-Za-z]?)?"
 """An empty cell, or one of SAS's special missing values: `.`, `.M` missing, `.N` not applicable, ..."""
+IDENTIFIERS = {"pid", "submitter_id", "cases.submitter_id", "study_uid", "imaging_studies.submitter_id"}
+"""Columns whose cells appear in no message."""
 NO_ANSWER = frozenset({7, 9, 95, 96, 98, 99})
 """Codes of refused, not ascertained, missing form, no response, left blank, unknown."""
+
+
+def _plain(name: str) -> str:
+    """The name of a column without spaces around it, the star of a required one, and its case."""
+    return name.strip().lstrip("*").lower()
+
+
+def find_table(folder: Path, names: str, default: str) -> Path:
+    """The one CSV file of a folder whose name is that of a table: a regular expression, any case.
+
+    A name may have what the trial's archive adds to it: nlst_780_prsn_idc_20210527.csv is prsn.csv. Gives
+    `default` where there is none, and raises InputError where there are several.
+    """
+    name = re.compile(rf"(?:nlst_)?(?:\d+_)?(?:{names})(?:_idc)?(?:_d?\d+)?\.csv", re.IGNORECASE)
+    found = sorted(path.name for path in folder.iterdir() if name.fullmatch(path.name))
+    if len(found) > 1:
+        raise InputError(f"{folder} has the same table in {' and '.join(found)}: leave one of them there")
+    return folder / (found[0] if found else default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +46,28 @@ class Table:
     cells: pd.DataFrame
 
     @classmethod
-    def read(cls, path: Path, columns: Collection[str], optional: Collection[str] = ()) -> "Table":
-        """Read columns (lower case); raises InputError where the file or one of `columns` is not there."""
-        wanted = {*columns, *optional}
+    def read(
+        cls, path: Path, columns: Collection[str], optional: Collection[str] = (), separator: str = ","
+    ) -> "Table":
+        """Read columns (lower case); raises InputError where the file or one of `columns` is not there.
+
+        Of `optional` those that are not there are not in `cells`. A star before a name is not of the name.
+        """
+        wanted, kind = {*columns, *optional}, "CSV" if separator == "," else "TSV"
         if not path.is_file():
-            raise InputError(f"{path} is missing: put the table there, as CSV")
+            raise InputError(f"{path} is missing: put the table there, as {kind}")
         try:
             cells = pd.read_csv(
                 path,
                 dtype=str,
                 keep_default_na=False,
                 encoding="utf-8-sig",
-                usecols=lambda name: name.strip().lower() in wanted,
+                sep=separator,
+                usecols=lambda name: _plain(name) in wanted,
             )
         except (ValueError, OSError) as error:
-            raise InputError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from error
-        cells.columns = cells.columns.str.strip().str.lower()
+            raise InputError(f"{path} cannot be read as {kind}: {' '.join(str(error).split())}") from error
+        cells.columns = cells.columns.map(_plain)
         absent = [column for column in columns if column not in cells.columns]
         if absent:
             raise InputError(f"{path} has no column {', '.join(absent)}: deliver the table with it")
@@ -54,17 +81,23 @@ class Table:
         """The cells of a column as they stand."""
         return list(self.cells[column])
 
+    def optional(self, column: str) -> list[str]:
+        """The cells of a column as they stand, or empty ones where the table lacks it."""
+        return self.texts(column) if column in self.cells else [""] * len(self.cells)
+
     def numbers(self, column: str) -> list[float | None]:
         """A column of numbers, None where missing; raises InputError at any other text."""
         text = self.cells[column]
         missing = text.str.fullmatch(NOT_KNOWN)
         values = pd.to_numeric(text.mask(missing), errors="coerce")
         self.refuse(column, values.isna() & ~missing, "a number")
-        return [None if value != value else float(value) for value in values]
+        return [None if value != value else value for value in values.astype(float).tolist()]
 
     def integers(self, column: str) -> list[int | None]:
-        """A column of whole numbers (days, codes), None where missing."""
-        return [None if value is None else int(value) for value in self.numbers(column)]
+        """A column of whole numbers (days, codes), None where missing; raises InputError at a fraction."""
+        values = self.numbers(column)
+        self.refuse(column, [value is not None and value % 1 != 0 for value in values], "a whole number")
+        return [None if value is None else int(value) for value in values]
 
     def coded(self, column: str, codes: Mapping[int, T]) -> list[T | None]:
         """What a column's codes stand for, None where not answered; raises InputError at an unknown code."""
@@ -72,6 +105,15 @@ class Table:
         known = {None, *codes, *NO_ANSWER}
         self.refuse(column, [value not in known for value in values], f"one of {', '.join(map(str, codes))}")
         return [None if value is None else codes.get(value) for value in values]
+
+    def named(self, column: str, values: Mapping[str, T | None]) -> list[T | None]:
+        """What a column's texts stand for, in any case; None where missing; InputError at an unknown one."""
+        texts = [text.lower() for text in self.cells[column]]
+        known = {name.lower(): value for name, value in values.items()}
+        missing = self.cells[column].str.fullmatch(NOT_KNOWN)
+        bad = [text not in known and not absent for text, absent in zip(texts, missing)]
+        self.refuse(column, bad, f"one of {', '.join(values)}")
+        return [known.get(text) for text in texts]
 
     def keys(self, column: str, allowed: range) -> list[int]:
         """A column of whole numbers of a range; raises InputError at anything else, missing ones too."""
@@ -86,10 +128,12 @@ class Table:
         self.refuse(columns[-1], again, f"the only row of its {' and '.join(columns)}")
 
     def refuse(self, column: str, bad: Iterable[bool], expected: str) -> None:
-        """Raise InputError that names the first row that is bad; a participant's number is not repeated."""
-        for row, value, wrong in zip(self.cells.index, self.cells[column], bad):
-            if wrong:
-                what = "the participant" if column == "pid" else repr(value)
-                raise InputError(
-                    f"{self.path}, line {row + 2}, {column}: {what} is not {expected}; correct the table"
-                )
+        """Raise InputError that names the first bad row; what identifies a patient is not repeated."""
+        first = next((place for place, wrong in enumerate(bad) if wrong), None)
+        if first is not None:
+            value = self.cells[column].iloc[first]
+            what = "the identifier" if column in IDENTIFIERS else repr(value)
+            line = self.cells.index[first] + 2
+            raise InputError(
+                f"{self.path}, line {line}, {column}: {what} is not {expected}; correct the table"
+            )

@@ -102,7 +102,7 @@ def screening_of(source: str, kind: str, config: str, code: str, commit: str, st
 
     Args:
         source: Reference to the source.
-        kind: Format of the source, nlst or dicom.
+        kind: Kind of source, as in docs/sources.md.
         config: Configuration of the run, as JSON.
         code: Digest of the code.
         commit: The code's commit in git.

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from m3fm.artifacts import Reference
@@ -17,6 +19,7 @@ from m3fm.tasks import TASKS
 COMMANDS = [
     "demo",
     "run",
+    "cohort",
     "simulate",
     "curate",
     "validate",
@@ -82,6 +85,10 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["curate", "nowhere", "out"], "nowhere"),
         (["curate", "empty", "out", "--kind", "tables"], "tables"),
         (["curate", "empty", "empty"], "empty is there already"),
+        (["cohort", "tables", "empty"], "no source is of kind 'tables'"),
+        (["cohort", "nlst"], "m3fm cohort nlst DIRECTORY"),
+        (["cohort", "nlst", "empty", "--index", "x"], "--index and --download are for idc"),
+        (["cohort", "idc", "--index", "nowhere"], "nowhere is missing"),
         (["pull", "m3fm", "empty"], "empty is there already"),
         (["validate", "nowhere", "out"], "nowhere is no directory"),
         (["train", "empty", "out"], "empty is no finished output"),
@@ -156,3 +163,27 @@ def test_environment_keeps_a_command_in_the_state_directory(tmp_path):
         env={**clean, "M3FM_STATE": str(tmp_path)},
     )
     assert all(Path(path).is_relative_to(tmp_path) for path in done.stdout.split())
+
+
+def test_cohort_says_what_would_be_kept_and_writes_nothing_but_the_decisions(tmp_path):
+    row = {"PatientID": "1", "StudyInstanceUID": "2", "SeriesInstanceUID": "3", "Modality": "CT"}
+    row |= {"collection_id": "nlst", "analysis_result_id": None, "sop_class_name": "CT Image Storage"}
+    row |= {"SeriesDescription": "0,OPA,GE", "instanceCount": 64}
+    few = {**row, "SeriesInstanceUID": "4", "instanceCount": 63}
+    pq.write_table(pa.Table.from_pylist([row, few]), tmp_path / "index.parquet")
+    done = m3fm("cohort", "idc", "--index", "index.parquet", "--json", "--decisions", "it.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["kept"] == {"series": 1, "patients": 1, "exams": 1, "unclear": 0}
+    assert {rule["rule"]: rule["series"] for rule in said["rules"]}["too_few_slices"] == 1
+    assert (tmp_path / "it.csv").read_text().split() == [
+        '"series","decision"',
+        '"3","kept"',
+        '"4","too_few_slices"',
+    ]
+    shown = m3fm("cohort", "idc", "--index", "index.parquet", cwd=tmp_path).stdout
+    assert "kept: 1 series of 1 patients, 1 exams" in shown
+    (tmp_path / "params.yaml").write_text("preset: tiny\ncurate: {min_slices: 63}\n")
+    more = json.loads(m3fm("cohort", "idc", "--index", "index.parquet", "--json", cwd=tmp_path).stdout)
+    assert more["kept"]["series"] == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"index.parquet", "it.csv", "params.yaml"}

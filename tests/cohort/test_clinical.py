@@ -48,6 +48,27 @@ def test_the_papers_example_comes_out_word_for_word():
     assert " ".join(sentences(PAPER_ELEMENTS)) == PAPER_TEXT
 
 
+AUTHORS_ELEMENTS = {
+    **{"age": 64.0, "gender": "Female", "race": "white", "ethnic": "neither Hispanic nor Latino"},
+    **{"height": 65.0, "weight": 130.0, "education": "high school graduate/GED"},
+    **{"smoking_status": "Former", "pack_years": 46.0, "smoke_day": 20.0, "age_quit": 63.0},
+    **{"hypertension": 56.0, "pneumonia": 61.0, "stroke": 60.0, "family_mother": True},
+}
+AUTHORS_TEXT = (
+    "The patient is 64.0 years old. Gender is Female. Race is white. Ethnicity is neither hispanic nor "
+    "latino. Height is 65.0 inches. Weight is 130.0 pounds. Education is high school graduate/ged. Former "
+    "smoker. Smoking duration is 46.0 pack years. Smoking intensity is 20.0 cigarettes per day. 1.0 years "
+    "since quit smoking. The patient had hypertension diagnosed at 56.0 years old. The patient had pneumonia "
+    "diagnosed at 61.0 years old. The patient had stroke diagnosed at 60.0 years old. Patient's mother have "
+    "lung cancer."
+)
+
+
+def test_the_authors_demo_comes_out_but_for_the_case_of_its_values():
+    """The demo has the values in lower case, the paper as NLST writes them; the paper's are used."""
+    assert " ".join(sentences(AUTHORS_ELEMENTS)).lower() == AUTHORS_TEXT.lower()
+
+
 def test_the_order_of_the_given_elements_does_not_matter():
     assert sentences(dict(reversed(PAPER_ELEMENTS.items()))) == sentences(PAPER_ELEMENTS)
 

@@ -131,3 +131,39 @@ def test_lungs_free_of_nodules():
     assert labels.clear_lungs([right]) == ("left",)
     assert labels.clear_lungs([right, Nodule(number=2, lobe="LUL")]) == ()
     assert labels.clear_lungs([right, Nodule(number=2)]) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "category"),
+    [
+        ("1", 1),
+        ("2S", 2),
+        (" 4x ", 4),
+        ("0", None),
+        ("", None),
+        ("IMPRESSION: Lung-RADS category 4A. Suspicious nodule of the right upper lobe.", 4),
+        ("ACR Lung-RADS 2S: benign appearance", 2),
+        ("Lung RADS version 1.1 Assessment Category: 3", 3),
+        ("LUNG-RADS v2022, category 4B", 4),
+        ("Lung-RADS v1.1: 1", 1),
+        ("The Lung-RADS category is 2. Recommend: 12 months.", 2),
+        ("LungRADS score of 3", 3),
+        ("Lung-RADS 0, prior CT awaited", None),
+        ("Lung-RADS 2. Before: Lung-RADS 3.", None),
+        ("Lung-RADS 2. As before: Lung-RADS 2.", 2),
+        ("Lung-RADS 1.1 was used", None),
+        ("Solid nodule of 4 mm, category as discussed", None),
+    ],
+)
+def test_lung_rads_out_of_a_report(text, category):
+    assert labels.lung_rads(text) == category
+
+
+DAYS_TO_TESTS = st.lists(st.integers(-40, 40), max_size=5)
+
+
+@given(DAYS_TO_TESTS, DAYS_TO_TESTS, st.integers(0, 30), st.integers(0, 30))
+def test_covid_tests_near_a_scan(positive, negative, before, after):
+    near = set(range(-before, after + 1))
+    expected = 1 if near & set(positive) else 0 if near & set(negative) else None
+    assert labels.covid19(positive, negative, before, after) == expected

@@ -6,7 +6,9 @@ import pytest
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, sentences
 from m3fm.cohort import labels
 from m3fm.cohort.nlst import _PERSON_COLUMNS
+from m3fm.cohort.selection import decide
 from m3fm.cohort.source import Nodule, open_source
+from m3fm.config import LabelConfig
 from m3fm.errors import InputError
 
 PERSON = dict.fromkeys(_PERSON_COLUMNS, ".N")
@@ -290,7 +292,7 @@ def test_a_missing_column_is_named(tables, write, name, column):
             r"screen\.csv, line 4, study_yr: '5' is not a whole number from 0 to 2",
         ),
         ("screen", 2, "study_yr", "", r"screen\.csv, line 4, study_yr"),
-        ("screen", 0, "pid", "31", r"screen\.csv, line 2, pid: the participant is not in prsn\.csv"),
+        ("screen", 0, "pid", "31", r"screen\.csv, line 2, pid: the identifier is not in prsn\.csv"),
         ("screen", 1, "study_yr", "1", r"line 3, study_yr: '1' is not the only row of its pid and study_yr"),
         (
             "ctab",
@@ -311,4 +313,81 @@ def test_a_wrong_cell_is_refused_by_file_line_and_column(tables, write, table, r
 def test_no_category_outside_lung_rads(tables, write):
     tables["lungrads"] = [{"pid": "100002", "study_yr": "1", "lung_rads": "5"}]
     with pytest.raises(InputError, match=r"lungrads\.csv, line 2, lung_rads"):
+        exams_of(write(tables))
+
+
+def test_files_may_keep_the_names_of_the_archive(tables, write):
+    root = write(tables)
+    expected = exams_of(root)
+    for old, new in [
+        ("prsn", "nlst_780_prsn_idc_20210527"),
+        ("ctab", "nlst_564_CT_AB_20191001"),
+        ("ctabc", "sctabnc"),
+        ("screen", "SCREEN"),
+        ("ct_image", "nlst_564_ct_image_info_20191001"),
+    ]:
+        (root / "tables" / f"{old}.csv").rename(root / "tables" / f"{new}.csv")
+    assert exams_of(root) == expected
+    (root / "tables" / "prsn.csv").write_text("pid\n")
+    with pytest.raises(InputError, match=r"same table in nlst_780_prsn_idc_20210527.csv and prsn.csv"):
+        open_source("nlst", root)
+
+
+@pytest.mark.parametrize("missing", ["", ".M", ".N", ".E", ".W", "."])
+def test_every_missing_code_is_missing(tables, write, missing):
+    columns = ("age", "height", "gender", "race", "diagdiab", "agediab", "fambrother", "candx_days", "loclup")
+    tables["prsn"][1] |= dict.fromkeys(columns, missing)
+    exam = exams_of(write(tables))["100002", 1]
+    assert not {"age", "height", "gender", "race", "diabetes", "family_brother"} & set(exam.elements)
+    assert exam.cancer_side is None
+    assert not any(exam.risks["lung_cancer_risk"].labels)
+
+
+def test_the_cancer_table_tells_what_the_participants_does_not(tables, write):
+    nowhere = dict.fromkeys((column for side in labels.SIDES.values() for column in side), "0")
+    tables["canc"] = [
+        {**nowhere, "pid": "100001", "candx_days": "900", "locrup": "1"},
+        {**nowhere, "pid": "100001", "candx_days": "700", "loclup": "1"},
+        {**nowhere, "pid": "100002", "candx_days": "20", "locrup": "1"},
+    ]
+    exams = exams_of(write(tables))
+    first = exams["100001", 0]  # 680 days after the scan: in the second year
+    assert first.risks["lung_cancer_risk"].labels == (0, 1, 1, 1, 1, 1)
+    assert first.cancer_side == "left"
+    told_by_prsn = exams["100002", 1]
+    assert told_by_prsn.risks["lung_cancer_risk"].labels == (1,) * 6
+    assert told_by_prsn.cancer_side == "left"
+
+
+def test_which_deaths_are_cardiovascular_is_a_choice(tables, write):
+    root = write(tables)
+    for prefixes, died in [(("I",), 1), (("I60", "I61"), 0), (("C", "I2"), 1)]:
+        exams = open_source("nlst", root, LabelConfig(cardiovascular_icd10=prefixes)).exams()
+        (exam,) = (exam for exam in exams if (exam.patient_id, exam.timepoint) == ("100002", 1))
+        assert any(exam.risks["cvd_mortality"].labels) == died
+
+
+def test_series_of_the_image_table_and_what_would_be_kept(tables, write):
+    series = {"pid": "100001", "study_yr": "0", "studyuid": "1.2.3", "imageclass": "1"}
+    tables["ct_image"] = [
+        {**series, "seriesinstanceuids": "a", "numberimages": "64", "imagetype": "ORIGINAL\\PRIMARY\\AXIAL"},
+        {**series, "seriesinstanceuids": "b", "numberimages": "63", "imagetype": "ORIGINAL\\PRIMARY\\AXIAL"},
+        {
+            **series,
+            "seriesinstanceuids": "c",
+            "numberimages": "90",
+            "imagetype": "ORIGINAL\\PRIMARY\\LOCALIZER",
+        },
+        {**series, "seriesinstanceuids": "d", "numberimages": "90", "imageclass": "0", "imagetype": ""},
+        {**series, "seriesinstanceuids": "e", "numberimages": ".M", "imagetype": ".M"},
+        {**series, "seriesinstanceuids": "a", "numberimages": "64", "imagetype": "ORIGINAL\\PRIMARY\\AXIAL"},
+    ]
+    rows = open_source("nlst", write(tables)).listing()
+    expected = ["kept", "too_few_slices", "localizer", "localizer", "kept", "listed_twice"]
+    assert decide(rows, 64).to_pylist() == expected
+
+
+def test_days_and_codes_are_whole_numbers(tables, write):
+    tables["prsn"][0]["fup_days"] = "2400.5"
+    with pytest.raises(InputError, match=r"line 2, fup_days: '2400.5' is not a whole number"):
         exams_of(write(tables))

@@ -34,11 +34,38 @@ def test_sixty_questions_of_no_task():
     assert len(OUT_OF_SCOPE) >= 60
 
 
+KNOWN = {
+    "nodule_presence": "Upon reviewing the CT, are there any nodules detected in the lung?",
+    "nodule_location": "Please identify the exact position of the lung nodule.",
+    "nodule_attenuation": "Could you specify the nodule's leading attenuation property?",
+    "nodule_margin": "What kind of margin does the nodule exhibit?",
+    "nodule_size": "Could you specify the size of the nodule?",
+    "cvd_diagnosis": "Is there any significant cardiovascular abnormality?",
+    "cvd_mortality": "Predict the risk of cardiovascular disease mortality.",
+    "lung_cancer_risk": "Given the current indicators, what's the six-year outlook for developing lung "
+    "cancer?",
+    "atelectasis": "Are there any segmental atelectasis present?",
+    "pleural_thickening_effusion": "Are there any evident changes suggesting pleural thickening or the "
+    "presence of effusion?",
+    "adenopathy_mass": "Does the scan display non-calcified masses or adenopathies greater than or equal to "
+    "10 mm within the hilar/mediastinal regions?",
+    "chest_wall_abnormality": "Are there manifestations of any abnormalities within the chest wall, "
+    "including but not limited to bone destruction and metastasis?",
+    "consolidation": "Based on the CT results, are there manifestations of consolidation?",
+    "emphysema": "Can you identify emphysema from the CT images?",
+    "reticular_fibrosis_scar": "Looking at the scans, are there manifestations of scar tissue, honeycombing, "
+    "fibrosis, or reticulonodular opacities?",
+    "covid19": "Predict if the patient has COVID-19 given the data.",
+    "lung_rads": "What is the Lung-RADS?",
+}
+
+
 def test_the_known_wordings_of_the_authors_are_there():
-    assert "What is the Lung-RADS?" in QUESTIONS["lung_rads"]
-    assert "Is there any significant cardiovascular abnormality?" in QUESTIONS["cvd_diagnosis"]
-    assert "Predict the lung cancer risk over 6 years." in QUESTIONS["lung_cancer_risk"]
-    assert "Predict if the patient has COVID-19 given the data." in QUESTIONS["covid19"]
+    assert {task for task, question in KNOWN.items() if question in QUESTIONS[task]} == set(SCREENING)
+    assert {
+        "Predict the lung cancer risk over 6 years.",
+        "Predict the lung cancer risk over six years.",
+    } < set(QUESTIONS["lung_cancer_risk"])
 
 
 def test_templates_have_one_place_to_fill_and_others_none():

@@ -76,3 +76,68 @@ def test_strata_are_what_happened_to_a_patient_in_any_exam():
         "3": "",
     }
     assert set(patient_strata(["1", "2"], exams, test_only=True).values()) == {TEST_ONLY}
+
+
+EVENT, NO_EVENT = Risk((0, 1, 1, 1, 1, 1), (1, 1, 0, 0, 0, 0)), Risk((0,) * 6, (1,) * 6)
+EXAMS = st.lists(
+    st.builds(
+        ExamRecord,
+        patient_id=st.integers(0, 40).map(str),
+        timepoint=st.integers(0, 2),
+        risks=st.dictionaries(
+            st.sampled_from(["lung_cancer_risk", "cvd_mortality"]), st.sampled_from([EVENT, NO_EVENT])
+        ),
+        covid19=st.sampled_from([None, None, 0, 1]),
+        test_only=st.sampled_from([False, False, False, True]),
+    ),
+    max_size=120,
+)
+
+
+def split_exams(exams, config, independent=False):
+    strata = patient_strata({exam.patient_id for exam in exams}, exams, independent)
+    return strata, split_patients(strata, config)
+
+
+@given(EXAMS, SHARES, SEEDS, st.booleans())
+def test_no_patient_of_a_test_is_learned_from(exams, shares, seed, independent):
+    _, splits = split_exams(exams, config_of(shares, seed), independent)
+    sets = {
+        name: {exam.patient_id for exam in exams if splits[exam.patient_id] == name}
+        for name in ("train", "val", "test")
+    }
+    assert sum(map(len, sets.values())) == len({exam.patient_id for exam in exams})
+    tested = {exam.patient_id for exam in exams if exam.test_only or independent}
+    assert tested <= sets["test"]
+
+
+@given(EXAMS, SHARES, SEEDS)
+def test_events_are_shared_out_alike(exams, shares, seed):
+    strata, splits = split_exams(exams, config_of(shares, seed))
+    for stratum, size in Counter(name for name in strata.values() if name != TEST_ONLY).items():
+        tested = sum(splits[patient] == "test" for patient in strata if strata[patient] == stratum)
+        assert abs(tested - size * shares[1]) <= 1
+        # A stratum is all that happened: its patients have the same events.
+        events = {
+            frozenset(
+                {
+                    task
+                    for e in exams
+                    if e.patient_id == patient
+                    for task, r in e.risks.items()
+                    if any(r.labels)
+                }
+                | {"covid19" for e in exams if e.patient_id == patient and e.covid19}
+            )
+            for patient in strata
+            if strata[patient] == stratum
+        }
+        assert len(events) == 1
+
+
+@given(EXAMS, SHARES, SEEDS)
+def test_a_patient_that_is_tested_only_changes_nobody_elses_split(exams, shares, seed):
+    _, before = split_exams(exams, config_of(shares, seed))
+    joined = [*exams, ExamRecord(patient_id="new", timepoint=0, test_only=True)]
+    _, after = split_exams(joined, config_of(shares, seed))
+    assert {patient: split for patient, split in after.items() if patient != "new"} == before

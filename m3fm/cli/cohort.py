@@ -1,0 +1,119 @@
+"""The command that looks at a source's metadata before anything is curated."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Params, absent, app, configured, entered
+from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@app.command(rich_help_panel=STEPS)
+def cohort(
+    kind: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help=KINDS_HELP),
+    ],
+    root: Annotated[
+        Path | None, typer.Argument(metavar="[DIRECTORY]", help="Directory of the source.")
+    ] = None,
+    index: Annotated[
+        Path | None,
+        typer.Option(
+            help="For idc: its index, idc_index.parquet. Default: that of the package idc-index-data."
+        ),
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(callback=absent, help="Write the decision on every series to this CSV file."),
+    ] = None,
+    download: Annotated[
+        Path | None, typer.Option(help="For idc: fetch the kept series to this directory.")
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="With --download: of so many patients only.")
+    ] = None,
+    params: Params = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which series of a source would be kept, and why not the others, from its metadata alone."""
+    run = configured(params)
+    if kind != "idc" and (index or download):
+        raise InputError(f"--index and --download are for idc, not for {kind}: name a directory")
+    from m3fm.cohort.idc import download as fetch
+    from m3fm.cohort.idc import installed_index
+    from m3fm.cohort.source import open_source
+
+    location = index or root or (installed_index() if kind == "idc" else None)
+    if location is None:
+        raise InputError(f"name the directory of the source: m3fm cohort {kind} DIRECTORY")
+    rows = open_source(kind, location).listing()
+    from m3fm.cohort.selection import decide, summary
+
+    decided = decide(rows, run.curate.min_slices)
+    if decisions is not None:
+        _write(decisions, rows, decided)
+    found = {"source": kind, "min_slices": run.curate.min_slices, **summary(rows, decided)}
+    if as_json:
+        typer.echo(json.dumps(found))
+    else:
+        _show(found)
+    if download is not None:
+        entered()
+        fetch(_of_patients(rows, decided, patients), download)
+
+
+def _write(path: Path, rows: "pa.Table", decisions: "pa.ChunkedArray") -> None:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    try:
+        csv.write_csv(pa.table({"series": rows["series"], "decision": decisions}), path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _of_patients(rows: "pa.Table", decisions: "pa.ChunkedArray", patients: int | None) -> list[str]:
+    """The kept series, of the first patients in the order of their identifiers."""
+    import pyarrow.compute as pc
+
+    from m3fm.cohort.selection import KEPT
+
+    kept = rows.filter(pc.equal(decisions, KEPT))
+    wanted = sorted(kept["patient"].unique().to_pylist())[:patients]
+    chosen: list[str] = kept.filter(pc.is_in(kept["patient"], value_set=_texts(wanted)))["series"].to_pylist()
+    return chosen
+
+
+def _texts(values: list[str]) -> "pa.Array":
+    import pyarrow as pa
+
+    return pa.array(values, pa.string())
+
+
+def _show(found: dict[str, Any]) -> None:
+    """One line per rule: what it leaves out, and what is left after it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("rule", box=None, pad_edge=False)
+    for heading in ("left out", "series left", "patients left"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("why")
+    table.columns[0].no_wrap = True
+    table.add_row("", "", f"{found['series']:,}", f"{found['patients']:,}", "listed by the source")
+    for rule in found["rules"]:
+        numbers = (rule[key] for key in ("series", "series_left", "patients_left"))
+        table.add_row(rule["rule"], *(f"{number:,}" for number in numbers), rule["why"])
+    Console().print(table)
+    kept = found["kept"]
+    typer.echo(f"kept: {kept['series']:,} series of {kept['patients']:,} patients, {kept['exams']:,} exams")
+    if kept["unclear"]:
+        typer.echo(
+            f"{kept['unclear']:,} of them are reformats or projections: if those are axial, only headers tell"
+        )

@@ -1,0 +1,150 @@
+"""NLST's CT as the Imaging Data Commons (IDC) publishes it: an index of all series, and downloaded images.
+
+The index is the file `idc_index.parquet` of the PyPI package `idc-index-data`, a row per series. Read are
+collection_id, analysis_result_id, Modality, PatientID, StudyInstanceUID, SeriesInstanceUID, sop_class_name,
+SeriesDescription and instanceCount. It has no clinical data and no labels: with NLST's own tables, put the
+images below their folder and use the kind nlst.
+
+NLST wrote a grammar into SeriesDescription, fields between commas. The first is the screening year (0 to 2,
+equal to the year of every study's shifted date). The second has the first letters of DICOM's ImageType:
+Original or Derived, Primary or Secondary, then Axial, Localizer, Reformatted or Projection.
+"""
+
+import importlib.resources
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m3fm.artifacts import file_digest
+from m3fm.cohort.source import ExamRecord, images_below, listing_digest
+from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from m3fm.config import LabelConfig
+    from m3fm.ct.volume import Series
+
+COLLECTION = "nlst"
+LOCALIZER = "^[0-2],[OD][PS]L,"
+REFORMAT = "^[0-2],[OD][PS][RP],"
+INDEX = "idc_index.parquet"
+COLUMNS = (
+    *("analysis_result_id", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"),
+    *("sop_class_name", "SeriesDescription", "instanceCount"),
+)
+
+
+class IdcSource:
+    """A folder of the index and images; or the index's file alone, for a look at what there is."""
+
+    name = "idc"
+    test_only = False
+
+    def __init__(self, root: Path, choices: "LabelConfig") -> None:
+        """Open a folder that holds idc_index.parquet and images, or an index; raises InputError."""
+        self.root = root
+        self.index = root / INDEX if root.is_dir() else root
+        self.images = root / "images"
+        if not self.index.is_file():
+            raise InputError(
+                f"{self.index} is missing: it comes with the package idc-index-data ({INDEX} in its folder)"
+            )
+
+    def site(self, series: "Series") -> str:
+        """Centres are not published."""
+        return COLLECTION
+
+    def exams(self) -> list[ExamRecord]:
+        """An exam for every patient and screening year with an original CT series; none has labels."""
+        import pyarrow.compute as pc
+
+        rows = self._read()
+        original = pc.and_(pc.equal(rows["Modality"], "CT"), pc.is_null(rows["analysis_result_id"]))
+        found = rows.filter(original).select(["PatientID", "StudyInstanceUID", "SeriesDescription"])
+        studies: dict[tuple[str, int], set[str]] = defaultdict(set)
+        for patient, study, description in zip(*(column.to_pylist() for column in found.columns)):
+            year = (description or "")[:1]
+            if year not in ("0", "1", "2"):
+                raise InputError(
+                    f"{self.index}: a SeriesDescription does not start with a screening year, 0 to 2; "
+                    "use the index as it is published"
+                )
+            studies[patient, int(year)].add(study)
+        return [
+            ExamRecord(
+                patient_id=patient,
+                timepoint=year,
+                # Some patients came twice in a year; curation then goes by the year.
+                study_uid=next(iter(uids)) if len(uids) == 1 else None,
+            )
+            for (patient, year), uids in sorted(studies.items())
+        ]
+
+    def image_paths(self) -> Iterable[Path]:
+        """Every file below `images`."""
+        return images_below(self.images)
+
+    def digest(self) -> str:
+        """SHA-256 of the index's bytes and the images' names and sizes."""
+        return listing_digest(self.root, self.image_paths(), [f"{INDEX} {file_digest(self.index)}"])
+
+    def listing(self) -> "pa.Table":
+        """Every series of NLST in the index, results of analyses and pathology slides included."""
+        import pyarrow.compute as pc
+
+        from m3fm.cohort.selection import listing
+
+        rows = self._read()
+        return listing(
+            {
+                "series": rows["SeriesInstanceUID"],
+                "study": rows["StudyInstanceUID"],
+                "patient": rows["PatientID"],
+                "modality": rows["Modality"],
+                "analysis": rows["analysis_result_id"],
+                "capture": pc.match_substring(rows["sop_class_name"], "Secondary Capture"),
+                "localizer": pc.match_substring_regex(rows["SeriesDescription"], LOCALIZER),
+                "reformat": pc.match_substring_regex(rows["SeriesDescription"], REFORMAT),
+                "slices": rows["instanceCount"],
+            }
+        )
+
+    def _read(self) -> "pa.Table":
+        """The columns that are used, of NLST's rows; raises InputError where the file has others."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            absent = {"collection_id", *COLUMNS} - set(pq.read_schema(self.index).names)
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{self.index} is no index of IDC ({reason}): give {INDEX}") from error
+        if absent:
+            raise InputError(f"{self.index} has no column {', '.join(sorted(absent))}: give IDC's {INDEX}")
+        return pq.read_table(self.index, columns=list(COLUMNS), filters=[("collection_id", "==", COLLECTION)])
+
+
+def installed_index() -> Path:
+    """The index of the package idc-index-data; raises InputError where it is not installed."""
+    try:
+        return Path(str(importlib.resources.files("idc_index_data").joinpath(INDEX)))
+    except ModuleNotFoundError as error:
+        raise InputError(
+            "no index is given and none is installed: pip install idc-index-data, or name one by --index"
+        ) from error
+
+
+def download(series: Sequence[str], out: Path) -> None:
+    """Fetch series from IDC's bucket to out/PATIENT/STUDY/SERIES; raises InputError without idc-index."""
+    try:
+        from idc_index import IDCClient
+    except ModuleNotFoundError as error:
+        raise InputError("downloading needs the package idc-index: pip install idc-index") from error
+    out.mkdir(parents=True, exist_ok=True)
+    IDCClient().download_from_selection(
+        downloadDir=str(out),
+        seriesInstanceUID=list(series),
+        dirTemplate="%PatientID/%StudyInstanceUID/%SeriesInstanceUID",
+    )

@@ -1,0 +1,171 @@
+"""The mapping file of a hospital's table: which column holds what, and what its texts stand for.
+
+name: site-a                      # what the dataset calls the site; a code, not the institution's name
+test_only: true                   # the default: no model learns from an independent site
+table: exams.csv                  # CSV or parquet, one row per exam, beside this file
+missing: [NA, unknown]            # cells that say nothing, beside empty ones
+patient_id: MRN
+study_uid: StudyInstanceUID       # links images to exams
+elements:                         # names and values: m3fm/clinical.py
+  age: {column: Age}
+  height: {column: Height, unit: cm}
+  gender: {column: Sex, values: {M: Male, F: Female}}
+  diabetes: {column: Diabetes, age_column: Diabetes since}
+labels:                           # tasks that are answered yes or no, and lung_rads
+  emphysema: {column: Emphysema, values: {present: yes, absent: no}}
+  lung_rads: {column: Report}     # a category, or the text that states it
+risks:                            # days from the scan
+  lung_cancer_risk: {event_days: Days to cancer, followup_days: Days followed}
+cancer_side: {column: Side, values: {L: left, R: right}}
+exam: Accession                   # links nodules to exams
+nodules:
+  table: nodules.csv              # one row per nodule
+  exam: Accession
+  lobe: {column: Lobe}
+  long_mm: {column: Diameter}
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from m3fm.clinical import ELEMENTS
+from m3fm.cohort.labels import CHEST_FINDINGS
+from m3fm.config import Config
+from m3fm.errors import InputError
+from m3fm.tasks import LUNGS, TASKS
+
+YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
+"""What yes and no are called in a mapping, and in columns without `values`; in any case."""
+UNITS = {("inches", "cm"): 1 / 2.54, ("pounds", "kg"): 1 / 0.45359237}
+"""What one of the second unit is in the first."""
+FINDINGS = ("nodule_presence", *CHEST_FINDINGS.values(), "covid19")
+RISKS = tuple(task.name for task in TASKS.values() if task.loss == "hazard")
+
+
+class Column(Config):
+    """A column, and what its texts stand for where they are not the value itself."""
+
+    column: str
+    values: dict[str, str] = Field(default_factory=dict)
+    unit: str = ""
+    """Of a number that is in another unit than the element's."""
+    age_column: str | None = None
+    """Of a disease or cancer: the column of the age at diagnosis."""
+
+
+class RiskColumns(Config):
+    """Days from the scan to the event, and to the end of follow-up; an empty cell is no event."""
+
+    event_days: str
+    followup_days: str
+
+
+class NoduleTable(Config):
+    """The table of nodules; what is not mapped is not known."""
+
+    table: str
+    exam: str
+    lobe: Column | None = None
+    attenuation: Column | None = None
+    margin: Column | None = None
+    long_mm: Column | None = None
+    short_mm: Column | None = None
+    slice_number: Column | None = None
+    """DICOM InstanceNumber."""
+    new: Column | None = None
+
+
+class Mapping(Config):
+    """What `mapping.yaml` says."""
+
+    name: str = Field(pattern="^[a-z][a-z0-9-]*$")
+    test_only: bool = True
+    table: str
+    missing: tuple[str, ...] = ()
+    patient_id: str
+    study_uid: str | None = None
+    timepoint: str | None = None
+    """A number from 0; without, exams are numbered in the order of the table."""
+    exam: str | None = None
+    elements: dict[str, Column] = Field(default_factory=dict)
+    labels: dict[str, Column] = Field(default_factory=dict)
+    risks: dict[str, RiskColumns] = Field(default_factory=dict)
+    cancer_side: Column | None = None
+    nodules: NoduleTable | None = None
+
+
+def read_mapping(path: Path) -> Mapping:
+    """Read a mapping; raises InputError that names the key, and what may stand there."""
+    import yaml
+
+    if not path.is_file():
+        raise InputError(
+            f"{path} is missing: it says what the columns of the table are (m3fm/cohort/mapping.py)"
+        )
+    try:
+        # The base loader leaves every text as it is: yes stays yes, and 1 stays 1.
+        mapping = Mapping.model_validate(yaml.load(path.read_text("utf-8"), yaml.BaseLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}, {_first(error)}") from error
+    for problem in _problems(mapping):
+        raise InputError(f"{path}, {problem}")
+    return mapping
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return f"{'.'.join(where) or 'mapping'}: {first['msg']}"
+    allowed: Any = Mapping
+    if len(where) > 1:
+        allowed = {"risks": RiskColumns, "nodules": NoduleTable}.get(where[0], Column)
+    if where[0] == "nodules" and len(where) > 2:
+        allowed = Column
+    return f"{'.'.join(where)} is no key; there are {', '.join(allowed.model_fields)}"
+
+
+def _problems(mapping: Mapping) -> Iterable[str]:
+    """What names and values of the mapping are not known."""
+    yield from _unknown("elements", mapping.elements, ELEMENTS)
+    yield from _unknown("labels", mapping.labels, (*FINDINGS, "lung_rads"))
+    yield from _unknown("risks", mapping.risks, RISKS)
+    for name, column in mapping.elements.items():
+        element = ELEMENTS[name]
+        allowed = tuple(map(str, element.codes.values())) if element.kind == "category" else tuple(YES_NO)
+        if element.kind != "number":
+            yield from _unknown(f"elements.{name}.values", column.values.values(), allowed)
+        elif column.values:
+            yield f"elements.{name}.values: a number has none"
+        if column.unit and element.unit != column.unit and (element.unit, column.unit) not in UNITS:
+            units = [element.unit, *(unit for known, unit in UNITS if known == element.unit)]
+            yield f"elements.{name}.unit: {column.unit!r} is not one of {', '.join(units)}"
+        if column.age_column and element.kind != "diagnosis":
+            yield f"elements.{name}.age_column: only a disease or a cancer has one"
+    for name, column in mapping.labels.items():
+        if name != "lung_rads":
+            yield from _unknown(f"labels.{name}.values", column.values.values(), YES_NO)
+        elif mapping.nodules is None:
+            yield "labels.lung_rads: map nodules too, the report that this task reads is made of them"
+    if mapping.cancer_side is not None:
+        yield from _unknown("cancer_side.values", mapping.cancer_side.values.values(), (*LUNGS, "both"))
+    if mapping.nodules is not None:
+        if mapping.exam is None:
+            yield "exam: name the column that links nodules to exams"
+        for name in ("lobe", "attenuation", "margin"):
+            column = getattr(mapping.nodules, name)
+            allowed = TASKS["nodule_location" if name == "lobe" else f"nodule_{name}"].answers
+            if column is not None:
+                yield from _unknown(f"nodules.{name}.values", column.values.values(), allowed)
+
+
+def _unknown(where: str, names: Iterable[str], allowed: Iterable[str]) -> Iterable[str]:
+    known = {name.lower() for name in allowed}
+    for name in names:
+        if name.lower() not in known:
+            yield f"{where}: {name!r} is not one of {', '.join(allowed)}"
