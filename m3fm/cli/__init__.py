@@ -2,7 +2,7 @@
 
 import sys
 
-from m3fm.cli import run, steps, use  # noqa: F401 (they add their commands)
+from m3fm.cli import dataset, run, steps, use  # noqa: F401 (they add their commands)
 from m3fm.cli.app import app
 from m3fm.errors import InputError
 

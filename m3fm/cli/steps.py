@@ -33,13 +33,20 @@ def curate(
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was."""
+    """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was.
+
+    Patients, exams and series become hashes under the secret in the environment variable M3FM_SALT, which
+    real patients need: at least 16 characters.
+    """
     run = configured(params)
     entered()
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate
+    from m3fm.salt import check_source
 
-    curate(open_source(kind, source), out, run.curate, run.launch.workers)
+    opened = open_source(kind, source)
+    check_source(source)
+    curate(opened, out, run.curate, run.launch.workers)
     made(out, as_json)
 
 
