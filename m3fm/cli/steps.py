@@ -51,13 +51,25 @@ def curate(
 
 
 @app.command(rich_help_panel=STEPS)
-def validate(dataset: Dataset, out: Out, as_json: AsJson = False) -> None:
-    """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs."""
-    _existing(dataset)
-    entered()
-    from m3fm.dataset.validate import validate
+def validate(
+    dataset: Annotated[
+        Path, typer.Argument(help="Directory that m3fm curate wrote, or a table of predictions in parquet.")
+    ],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs.
 
-    validate(dataset, out)
+    A table of predictions, of m3fm or any other system, is checked against its own contract.
+    """
+    if dataset.is_dir():
+        _existing(dataset)
+    elif dataset.suffix != ".parquet":
+        raise InputError(f"{dataset} is no directory: give the dataset, or predictions in parquet")
+    entered()
+    from m3fm.dataset.validate import validate, validate_predictions
+
+    (validate if dataset.is_dir() else validate_predictions)(dataset, out)
     made(out, as_json)
 
 

@@ -35,3 +35,17 @@ def classes(labels: pa.Table) -> NDArray[np.int64]:
     values = matrix(labels["label"])
     hazard = np.asarray(pc.is_in(labels["task"], pa.array(HAZARDS)))
     return np.where(hazard, values.max(axis=1), values[:, 0]).astype(np.int64)
+
+
+def rises(values: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each list is zeros up to somewhere, and ones from there."""
+    inside = np.arange(values.shape[1]) < counts[:, None]
+    binary = np.isin(values, (0, 1)) | ~inside
+    steps = (np.diff(values, axis=1) >= 0) | ~inside[:, 1:]
+    return np.asarray(binary.all(axis=1) & steps.all(axis=1))
+
+
+def is_prefix(masks: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each mask is ones up to somewhere, one at least, and zeros from there."""
+    inside = np.arange(masks.shape[1]) < counts[:, None]
+    return (counts > 0) & (masks[:, 0] == 1) & rises(np.where(inside, 1 - masks, masks), counts)
