@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,15 +74,18 @@ def written_whole(out: Path, *, resume: bool = False) -> Iterator[Path]:
     partial.rename(out)
 
 
-def seal(directory: Path, manifest: str, content: dict[str, Any]) -> None:
+def seal(
+    directory: Path, manifest: str, content: dict[str, Any], unlisted: Collection[str] = ("volumes",)
+) -> None:
     """Write a directory's manifest: `content`, and under `files` the SHA-256 of every file that is there.
 
-    Volumes are left out: their digests stand in `series.parquet`, which is listed.
+    Files in the folders `unlisted` are left out, volumes among them: their digests stand in `series.parquet`,
+    which is listed.
     """
     files = {
         path.relative_to(directory).as_posix(): file_digest(path)
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != manifest and path.relative_to(directory).parts[0] != "volumes"
+        if path.is_file() and path.name != manifest and path.relative_to(directory).parts[0] not in unlisted
     }
     write_json(directory / manifest, {**content, "files": files})
 

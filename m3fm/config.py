@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m3fm.artifacts import text_digest
 from m3fm.errors import InputError
+from m3fm.salt import VARIABLE, Salt
 
 Size3 = tuple[int, int, int]
 Pair = tuple[float, float]
@@ -113,16 +114,25 @@ class LabelConfig(Config):
 
 
 class CurateConfig(Config):
-    """Which series are kept, what their labels are, and how patients are split."""
+    """Which series are kept, their labels, how patients are split, and under which salt they are hashed."""
 
     min_slices: int = 64
     """Paper, Methods: series with fewer axial slices are excluded."""
-    salt: str = "m3fm"
-    """Salt of the hashes that stand for patients, exams and series; keep it secret for real data."""
+    salt_fingerprint: str = Field(
+        default_factory=lambda: Salt.of_environment().fingerprint, pattern="^[0-9a-f]{16}$"
+    )
+    """Of the salt in M3FM_SALT (`m3fm dataset salt` prints it): another salt is another configuration."""
     seed: int = 2025
     val_share: float = 0.1
     test_share: float = 0.3
     labels: LabelConfig = LabelConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _salt_is_no_setting(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "salt" in values:
+            raise ValueError(f"a secret does not belong in a file; set the environment variable {VARIABLE}")
+        return values
 
 
 class OptimizerConfig(Config):
@@ -200,7 +210,7 @@ class RunConfig(Config):
 
     preset: Literal["tiny", "base", "large", "huge"]
     simulate: SimulateConfig = SimulateConfig()
-    curate: CurateConfig = CurateConfig()
+    curate: CurateConfig = Field(default_factory=CurateConfig)
     model: ModelConfig
     pretrain: PretrainConfig
     train: TrainConfig

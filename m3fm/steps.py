@@ -164,9 +164,11 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     """
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate as write_dataset
+    from m3fm.salt import check_source
 
     given, run = Reference.parse(cohort), _configured(config)
     source = open_source(kind, given.path, run.curate.labels)
+    check_source(kind, given.path)
     if source.digest() != given.digest:
         given.resolve()
 

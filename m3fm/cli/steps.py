@@ -33,24 +33,43 @@ def curate(
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was."""
+    """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was.
+
+    Patients, exams and series become hashes under the secret in the environment variable M3FM_SALT, which
+    real patients need: at least 16 characters.
+    """
     run = configured(params)
     entered()
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate
+    from m3fm.salt import check_source
 
-    curate(open_source(kind, source, run.curate.labels), out, run.curate, run.launch.workers)
+    opened = open_source(kind, source, run.curate.labels)
+    check_source(kind, source)
+    curate(opened, out, run.curate, run.launch.workers)
     made(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
-def validate(dataset: Dataset, out: Out, as_json: AsJson = False) -> None:
-    """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs."""
-    _existing(dataset)
-    entered()
-    from m3fm.dataset.validate import validate
+def validate(
+    dataset: Annotated[
+        Path, typer.Argument(help="Directory that m3fm curate wrote, or a table of predictions in parquet.")
+    ],
+    out: Out,
+    as_json: AsJson = False,
+) -> None:
+    """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs.
 
-    validate(dataset, out)
+    A table of predictions, of m3fm or any other system, is checked against its own contract.
+    """
+    if dataset.is_dir():
+        _existing(dataset)
+    elif dataset.suffix != ".parquet":
+        raise InputError(f"{dataset} is no directory: give the dataset, or predictions in parquet")
+    entered()
+    from m3fm.dataset.validate import validate, validate_predictions
+
+    (validate if dataset.is_dir() else validate_predictions)(dataset, out)
     made(out, as_json)
 
 

@@ -2,7 +2,8 @@
 
 A series is kept, or rejected for a named reason; none is lost. What an interrupted run has done is not done
 again: every series leaves a record beside the volumes until the tables are written. The dataset depends on
-the source, the configuration and this code, not on the number of workers or the order of their work.
+the source, the configuration, the salt and this code, not on the number of workers or the order of their
+work. It is not written where anything that the source says of its patients is found in it.
 """
 
 import re
@@ -23,7 +24,9 @@ from m3fm.ct.arrange import Geometry
 from m3fm.ct.headers import index
 from m3fm.ct.plausible import HuFigures
 from m3fm.dataset import examine
-from m3fm.dataset.examine import CRASHED, hashed
+from m3fm.dataset.examine import CRASHED, WORK
+from m3fm.dataset.identifiers import in_tables
+from m3fm.dataset.leaks import Leaks
 from m3fm.dataset.tables import (
     SCHEMA_VERSION,
     SPLITS,
@@ -36,6 +39,7 @@ from m3fm.dataset.tables import (
 )
 from m3fm.errors import InputError
 from m3fm.progress import tracked
+from m3fm.salt import Salt, check_fingerprint
 from m3fm.tasks import SCREENING
 
 FILES_PER_TASK = 2000
@@ -49,31 +53,51 @@ Call = tuple[Any, ...]
 def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> None:
     """Write the dataset of a source to `out`, all of it or nothing, with `workers` processes.
 
-    Raises InputError where the source has no series. Interrupted, it goes on when it is called again.
+    The salt of all hashes is the environment's. Raises InputError where that is not the configured one, where
+    the source has no series, and where the dataset would tell who its patients are. Interrupted, it goes on
+    when it is called again.
     """
+    salt = check_fingerprint(config.salt_fingerprint)
     inputs = {"source": source.digest(), "config": config.digest(), "code": source_digest()}
+    done = out.with_name(f".{out.name}.done")
     with written_whole(out, resume=True) as partial:
-        asked = partial / "inputs.json"
-        if not asked.is_file() or asked.read_text() != to_json(inputs):
-            shutil.rmtree(partial)
-            (partial / "volumes").mkdir(parents=True)
-            (partial / "records").mkdir()
-            write_json(asked, inputs)
-        names = _examine_all(source, partial, config, workers)
+        if done.is_dir() and not (partial / WORK).exists():
+            done.rename(partial / WORK)  # it ended between its last two steps
+        _start(partial, inputs)
+        names = _examine_all(source, partial, config, workers, salt)
         records = [examine.read_record(partial, name) for name in sorted(names)]
-        counts = _write_tables(partial, source, records, config)
-        shutil.rmtree(partial / "records")
-        asked.unlink()
+        counts, leaks = write_tables(partial, source, records, config, salt)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "source": {"name": source.name, "digest": inputs["source"]},
             "config": inputs["config"],
             "counts": counts,
         }
-        seal(partial, "dataset.json", manifest)
+        seal(partial, "dataset.json", manifest, unlisted=("volumes", WORK))
+        for name in names:
+            leaks.add(examine.read_seen(partial, name))
+        try:
+            leaks.check(partial, skipped=[WORK])
+        except InputError:
+            for path in filter(Path.is_file, partial.iterdir()):
+                path.unlink()
+            raise
+        shutil.rmtree(done, ignore_errors=True)
+        (partial / WORK).rename(done)
+    shutil.rmtree(done)
 
 
-def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: int) -> list[str]:
+def _start(partial: Path, inputs: dict[str, str]) -> None:
+    """Make a new start, unless what an interrupted run left is of the same inputs."""
+    asked = partial / WORK / "inputs.json"
+    if not asked.is_file() or asked.read_text() != to_json(inputs):
+        shutil.rmtree(partial)
+        (partial / "volumes").mkdir(parents=True)
+        (partial / WORK / "seen").mkdir(parents=True)
+        write_json(asked, inputs)
+
+
+def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: int, salt: Salt) -> list[str]:
     """See to it that every series has a record; gives the series' hashes."""
     import ray
 
@@ -83,7 +107,7 @@ def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: i
             raise InputError(f"the source {source.name} holds no DICOM series: nothing to curate")
         shared = ray.put(source)
         calls = [
-            (hashed(config.salt, "series", uid), uid, sorted(files), shared, partial, config)
+            (salt.hashed("series", uid), uid, sorted(files), shared, partial, config, salt)
             for uid, files in found.items()
         ]
         counts: Counter[str] = Counter()
@@ -95,8 +119,10 @@ def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: i
                     with examine.quiet_pydicom():
                         scan = examine.read_header(uid, files)
                     detail = f"{type(death).__name__}: the process that examined it died"
+                    if not examine.seen_path(partial, name).is_file():
+                        examine.remember(partial, name, files, salt)
                     record = examine.make_record(
-                        scan, "", config.salt, CRASHED, detail, {}, Geometry(files=len(files)), HuFigures()
+                        scan, "", salt, CRASHED, detail, {}, Geometry(files=len(files)), HuFigures()
                     )
                     write_json(examine.record_path(partial, name), record)
                     counts["rejected"] += 1
@@ -144,16 +170,21 @@ def _unordered(function: Any, calls: Iterable[Call], at_once: int) -> Iterator[t
         yield running.pop(done), done
 
 
-def _write_tables(partial: Path, source: Source, records: list[Row], config: CurateConfig) -> dict[str, Any]:
-    """Write the five tables; gives the counts for the manifest."""
-    exams, exam_of = _exams(source, records, config.salt)
+def write_tables(
+    partial: Path, source: Source, records: list[Row], config: CurateConfig, salt: Salt
+) -> tuple[dict[str, Any], Leaks]:
+    """Write the five tables; gives the manifest's counts, and what the source's tables must not leak.
+
+    `records` are those of all series.
+    """
+    leaks = Leaks(salt)
+    exams, exam_of = _exams(source, records, salt, leaks)
     strata = patient_strata(
         {exam.patient for exam in exams}, [exam.record for exam in exams], source.test_only
     )
     splits = split_patients(strata, config)
     preferred = _preferred(records, exam_of)
-    imaged = set(preferred)
-    series = [
+    series = (
         {
             **record,
             "exam": exam_of[record["series"]],
@@ -162,24 +193,26 @@ def _write_tables(partial: Path, source: Source, records: list[Row], config: Cur
             "preferred": preferred.get(exam_of[record["series"]]) == record["series"],
         }
         for record in records
-    ]
-    labels = [
-        row for exam in exams for row in label_rows(exam, splits[exam.patient], imaged=exam.id in imaged)
-    ]
-    tables: dict[str, list[Row]] = {
+    )
+    rows: dict[str, Iterable[Row]] = {
         "series": series,
-        "exams": [exam_row(exam, source.name, splits[exam.patient]) for exam in exams],
-        "nodules": [row for exam in exams for row in nodule_rows(exam, splits[exam.patient])],
-        "labels": labels,
-        "splits": [{"patient": patient, "split": split} for patient, split in splits.items()],
+        "exams": (exam_row(exam, source.name, splits[exam.patient]) for exam in exams),
+        "nodules": (row for exam in exams for row in nodule_rows(exam, splits[exam.patient])),
+        "labels": (
+            row for exam in exams for row in label_rows(exam, splits[exam.patient], exam.id in preferred)
+        ),
+        "splits": ({"patient": patient, "split": split} for patient, split in splits.items()),
     }
-    for name, rows in tables.items():
-        write_table(partial, name, rows)
+    per_task: Counter[tuple[str, str]] = Counter()
+    for name, part in rows.items():
+        table = write_table(partial, name, part)
+        if name == "labels":
+            counted = table.group_by(["task", "split"]).aggregate([([], "count_all")]).to_pylist()
+            per_task.update({(row["task"], row["split"]): row["count_all"] for row in counted})
 
-    rejected = Counter(row["reason"] for row in series if row["status"] == "rejected")
-    kept = sum(row["status"] == "kept" for row in series)
+    rejected = Counter(record["reason"] for record in records if record["status"] == "rejected")
+    kept = sum(record["status"] == "kept" for record in records)
     assert kept + rejected.total() == len(records), "a series is neither kept nor rejected"
-    per_task = Counter((row["task"], row["split"]) for row in labels)
     return {
         "series_seen": len(records),
         "kept": kept,
@@ -187,22 +220,28 @@ def _write_tables(partial: Path, source: Source, records: list[Row], config: Cur
         "exams": len(exams),
         "patients": len(splits),
         "labels": {task: {split: per_task[task, split] for split in SPLITS} for task in SCREENING},
-    }
+    }, leaks
 
 
-def _exams(source: Source, records: list[Row], salt: str) -> tuple[list[Exam], dict[str, str]]:
+def _exams(source: Source, records: list[Row], salt: Salt, leaks: Leaks) -> tuple[list[Exam], dict[str, str]]:
     """Every exam that tables tell of or that has a series, and the exam of each series.
 
     A series belongs to the exam of its study, or else of its patient and screening year; where tables know
-    of neither, its study is an exam of its own, without labels.
+    of neither, its study is an exam of its own, without labels. What the tables call patients and studies
+    is remembered as what must not be leaked.
     """
     exams = []
-    for told in source.exams():
-        patient = hashed(salt, "patient", told.patient_id)
-        study = hashed(salt, "study", told.study_uid) if told.study_uid else None
+    told_of = source.exams()
+    for told in told_of:
+        patient = salt.hashed("patient", told.patient_id)
+        study = salt.hashed("study", told.study_uid) if told.study_uid else None
         site = source.site(replace(examine.NOTHING_READ, patient_id=told.patient_id))
-        name = hashed(salt, "exam", f"{patient} {told.timepoint}")
+        name = salt.hashed("exam", f"{patient} {told.timepoint}")
         exams.append(Exam(name, site, replace(told, patient_id=patient, study_uid=study)))
+    leaks.add_table("the patients of its tables", in_tables({told.patient_id for told in told_of}, salt))
+    leaks.add_table(
+        "the studies of its tables", in_tables({t.study_uid for t in told_of if t.study_uid}, salt)
+    )
     by_study = {(exam.patient, exam.record.study_uid): exam for exam in exams}
     by_year = {(exam.patient, exam.record.timepoint): exam for exam in exams}
     exam_of = {}
@@ -211,7 +250,7 @@ def _exams(source: Source, records: list[Row], salt: str) -> tuple[list[Exam], d
         exam = by_study.get((patient, study)) or by_year.get((patient, timepoint))
         if exam is None:
             untold = ExamRecord(patient_id=patient, timepoint=timepoint, study_uid=study)
-            exam = Exam(hashed(salt, "exam", f"{patient} {study}"), record["site"], untold)
+            exam = Exam(salt.hashed("exam", f"{patient} {study}"), record["site"], untold)
             by_study[patient, study] = exam
             exams.append(exam)
         exam_of[record["series"]] = exam.id

@@ -4,7 +4,6 @@ A record is a row of series.parquet in the making, with hashes instead of identi
 """
 
 import contextlib
-import hashlib
 import json
 import logging
 import re
@@ -26,11 +25,15 @@ from m3fm.ct.plausible import HuFigures, check_hu, measure_hu
 from m3fm.ct.regions import find_regions
 from m3fm.ct.store import write_volume
 from m3fm.ct.volume import Series
+from m3fm.dataset.identifiers import Seen, in_headers
 from m3fm.dataset.tables import Row
+from m3fm.salt import Salt
 from m3fm.tasks import BOXES
 
 CRASHED = "crashed"
 """The reason of a series at which this program failed; the detail says where."""
+WORK = "records"
+"""The folder of a dataset that is being made, with what it is made from."""
 NO_TIMEPOINT = -1
 """Of a series whose header names no screening year."""
 NOTHING_READ = Series(
@@ -41,14 +44,14 @@ _STORED = ("slices", "rows", "columns", "voxel_z", "voxel_y", "voxel_x")
 """Columns that tell of the stored volume where there is one, and of the files where there is none."""
 
 
-def hashed(salt: str, kind: str, identifier: str) -> str:
-    """What stands for an identifier of a patient, exam, study or series in a dataset."""
-    return hashlib.sha256(f"{salt}:{kind}:{identifier}".encode()).hexdigest()[:16]
-
-
 def record_path(directory: Path, name: str) -> Path:
     """Where the record of a series is, in a dataset that is being made; `name` is the series' hash."""
-    return directory / "records" / f"{name}.json"
+    return directory / WORK / f"{name}.json"
+
+
+def seen_path(directory: Path, name: str) -> Path:
+    """Where it is remembered what the headers of a series have of its patient."""
+    return directory / WORK / "seen" / f"{name}.json"
 
 
 def volume_path(name: str) -> str:
@@ -62,8 +65,19 @@ def read_record(directory: Path, name: str) -> Row:
     return record
 
 
+def read_seen(directory: Path, name: str) -> Seen:
+    """What is remembered of the headers of a series."""
+    return Seen(**json.loads(seen_path(directory, name).read_text()))
+
+
 def examine(
-    name: str, uid: str, files: Sequence[Path], source: Source, directory: Path, config: CurateConfig
+    name: str,
+    uid: str,
+    files: Sequence[Path],
+    source: Source,
+    directory: Path,
+    config: CurateConfig,
+    salt: Salt,
 ) -> str:
     """Read a series, find its regions, and write its volume and record, unless they are there already.
 
@@ -72,6 +86,7 @@ def examine(
     """
     if _is_done(directory, name):
         return str(read_record(directory, name)["status"])
+    remember(directory, name, files, salt)
     site, reason, detail, boxes = "", "", "", dict[str, Box]()
     scan, geometry, hu = replace(NOTHING_READ, series_uid=uid), Geometry(files=len(files)), HuFigures()
     try:
@@ -88,13 +103,20 @@ def examine(
         reason, detail = refusal.reason, refusal.detail
     except Exception as error:  # one bad series must not end the curation of all others
         reason, detail = CRASHED, _where(error)
-    record = make_record(scan, site, config.salt, reason, detail, boxes, geometry, hu)
+    record = make_record(scan, site, salt, reason, detail, boxes, geometry, hu)
     if not reason:
         volume = directory / volume_path(name)
         write_volume(volume, scan.voxels)
         record |= {"volume": volume_path(name), "digest": file_digest(volume)}
     write_json(record_path(directory, name), record)
     return str(record["status"])
+
+
+def remember(directory: Path, name: str, files: Sequence[Path], salt: Salt) -> None:
+    """Write what the headers of a series have of its patient, as keyed hashes."""
+    with quiet_pydicom():
+        seen = in_headers(files, salt)
+    write_json(seen_path(directory, name), seen._asdict())
 
 
 def read_header(uid: str, files: Sequence[Path]) -> Series:
@@ -108,7 +130,7 @@ def read_header(uid: str, files: Sequence[Path]) -> Series:
 def make_record(
     scan: Series,
     site: str,
-    salt: str,
+    salt: Salt,
     reason: str,
     detail: str,
     boxes: Mapping[str, Box],
@@ -121,9 +143,9 @@ def make_record(
     year = re.fullmatch(r"T?([0-2])", scan.timepoint.strip())
     stored = dict(zip(_STORED, (*scan.voxels.shape, *scan.voxel_size))) if kept else {}
     return {
-        "series": hashed(salt, "series", scan.series_uid),
-        "study": hashed(salt, "study", study),
-        "patient": hashed(salt, "patient", scan.patient_id or study),
+        "series": salt.hashed("series", scan.series_uid),
+        "study": salt.hashed("study", study),
+        "patient": salt.hashed("patient", scan.patient_id or study),
         "site": site,
         "timepoint": int(year[1]) if year else NO_TIMEPOINT,
         "status": "kept" if kept else "rejected",

@@ -40,7 +40,12 @@ REJECTED_FOR = {"gap": "gaps", "duplicate_slices": "duplicates"}
 """Reasons that a count in the geometry record must bear out."""
 PLAUSIBLE_SHARE = 0.99
 
-ROW_NAMES = {**KEYS, "columns": ("table", "column"), "identities": ("kind", "id")}
+ROW_NAMES = {
+    **KEYS,
+    "columns": ("table", "column"),
+    "identities": ("kind", "id"),
+    "predictions": ("task", "exam", "side", "nodule"),
+}
 """The columns by which a suite names the rows at fault."""
 
 _KEPT = Column("status") == "kept"
@@ -64,22 +69,25 @@ def suites(series_seen: int) -> dict[str, list[Expectation]]:
     }
 
 
-def _one_of(column: str, values: Any, condition: Any = None) -> Expectation:
+def one_of(column: str, values: Any, condition: Any = None) -> Expectation:
+    """Every value is one of some; a null is not looked at."""
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), row_condition=condition)
 
 
-def _true(column: str, condition: Any = None) -> Expectation:
-    return _one_of(column, [True], condition)
+def true(column: str, condition: Any = None) -> Expectation:
+    """Every value is true."""
+    return one_of(column, [True], condition)
 
 
-def _equal(column: str, other: str, condition: Any = None) -> Expectation:
+def equal(column: str, other: str, condition: Any = None) -> Expectation:
     """Equal in every row; a null on one side is a difference."""
     return gxe.ExpectColumnPairValuesToBeEqual(
         column_A=column, column_B=other, ignore_row_if="neither", row_condition=condition
     )
 
 
-def _between(column: str, low: float, high: float, condition: Any = None, mostly: float = 1.0) -> Expectation:
+def between(column: str, low: float, high: float, condition: Any = None, mostly: float = 1.0) -> Expectation:
+    """Every value, or most, is in a range that includes its ends."""
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, row_condition=condition, mostly=mostly
     )
@@ -96,7 +104,8 @@ def _hashes(*columns: str) -> list[Expectation]:
     return [gxe.ExpectColumnValuesToMatchRegex(column=column, regex=HASH) for column in columns]
 
 
-def _without_phi(*columns: str) -> list[Expectation]:
+def without_phi(*columns: str) -> list[Expectation]:
+    """No text looks like a UID, a date or a name as DICOM writes it."""
     return [gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=PHI) for column in columns]
 
 
@@ -112,13 +121,13 @@ def _series(series_seen: int) -> list[Expectation]:
         gxe.ExpectTableRowCountToEqual(value=series_seen),
         _key("series"),
         *_hashes("series", "exam", "patient"),
-        *_without_phi("site", "detail", "manufacturer", "model", "kernel"),
-        _equal("split", "patient_split"),
-        _equal("patient", "exam_patient"),
-        _one_of("status", ["kept", "rejected"]),
-        _one_of("reason", [""], _KEPT),
-        _one_of("reason", [*REASONS, CRASHED], _REJECTED),
-        _between("files", 1, math.inf),
+        *without_phi("site", "detail", "manufacturer", "model", "kernel"),
+        equal("split", "patient_split"),
+        equal("patient", "exam_patient"),
+        one_of("status", ["kept", "rejected"]),
+        one_of("reason", [""], _KEPT),
+        one_of("reason", [*REASONS, CRASHED], _REJECTED),
+        between("files", 1, math.inf),
         _not_less("different_files", "slices"),
         _not_less("step_max_mm", "step_min_mm"),
         *(
@@ -126,14 +135,14 @@ def _series(series_seen: int) -> list[Expectation]:
             for column in MEASURED
             if column != "files"
         ),
-        *(_between(column, *limits, _KEPT) for column, limits in KEPT_LIMITS.items()),
-        *(_between(count, 1, math.inf, Column("reason") == name) for name, count in REJECTED_FOR.items()),
-        *(_true(f"{box}_inside", _KEPT) for box in BOXES),
-        _equal("volume_found", "volume_expected", _KEPT),
+        *(between(column, *limits, _KEPT) for column, limits in KEPT_LIMITS.items()),
+        *(between(count, 1, math.inf, Column("reason") == name) for name, count in REJECTED_FOR.items()),
+        *(true(f"{box}_inside", _KEPT) for box in BOXES),
+        equal("volume_found", "volume_expected", _KEPT),
         gxe.ExpectColumnValuesToMatchRegex(column="digest", regex="^[0-9a-f]{64}$", row_condition=_KEPT),
-        _one_of("volume", [""], _REJECTED),
-        _one_of("preferred", [False], _REJECTED),
-        _one_of("preferred_of_exam", [1], _KEPT),
+        one_of("volume", [""], _REJECTED),
+        one_of("preferred", [False], _REJECTED),
+        one_of("preferred_of_exam", [1], _KEPT),
     ]
 
 
@@ -141,9 +150,9 @@ def _exams() -> list[Expectation]:
     return [
         _key("exams"),
         *_hashes("exam", "patient"),
-        *_without_phi("site"),
-        _equal("split", "patient_split"),
-        _between("timepoint", -1, 99),
+        *without_phi("site"),
+        equal("split", "patient_split"),
+        between("timepoint", -1, 99),
         *(_element(element) for element in ELEMENTS.values() if element.kind != "relative"),
     ]
 
@@ -152,21 +161,21 @@ def _element(element: Element) -> Expectation:
     low, high = element.bounds
     match element.kind:
         case "number":
-            return _between(element.name, low, high, mostly=PLAUSIBLE_SHARE)
+            return between(element.name, low, high, mostly=PLAUSIBLE_SHARE)
         case "diagnosis":
-            return _between(element.name, AGE_UNKNOWN, high, mostly=PLAUSIBLE_SHARE)
-    return _one_of(element.name, element.codes.values())
+            return between(element.name, AGE_UNKNOWN, high, mostly=PLAUSIBLE_SHARE)
+    return one_of(element.name, element.codes.values())
 
 
 def _nodules() -> list[Expectation]:
     return [
         _key("nodules"),
-        _equal("split", "patient_split"),
-        _equal("patient", "exam_patient"),
-        _one_of("lobe", TASKS["nodule_location"].answers),
-        _equal("side", "lobe_side"),
-        _one_of("margin", TASKS["nodule_margin"].answers),
-        _one_of("attenuation", TASKS["nodule_attenuation"].answers),
+        equal("split", "patient_split"),
+        equal("patient", "exam_patient"),
+        one_of("lobe", TASKS["nodule_location"].answers),
+        equal("side", "lobe_side"),
+        one_of("margin", TASKS["nodule_margin"].answers),
+        one_of("attenuation", TASKS["nodule_attenuation"].answers),
     ]
 
 
@@ -177,35 +186,35 @@ def _labels() -> list[Expectation]:
     hazard = Column("task").is_in([task.name for task in tasks if task.loss == "hazard"])
     of_nodule = Column("nodule") >= 0
     answers = [
-        _one_of("answer", map(float, range(len(task.answers))), Column("task") == task.name)
+        one_of("answer", map(float, range(len(task.answers))), Column("task") == task.name)
         for task in tasks
         if task.loss == "softmax"
     ]
     return [
         _key("labels"),
-        _equal("split", "patient_split"),
-        _equal("patient", "exam_patient"),
-        _one_of("task", SCREENING),
-        _true("imaged"),
-        _equal("label_length", "length_expected"),
-        _equal("mask_length", "length_expected"),
-        _true("mask_is_prefix"),
-        _true("label_rises", hazard),
-        _one_of("side", LUNGS, of_lung),
-        _one_of("side", [""], of_both),
-        _equal("side", "nodule_side", of_nodule),
-        _equal("slice_number", "nodule_slice", of_nodule),
+        equal("split", "patient_split"),
+        equal("patient", "exam_patient"),
+        one_of("task", SCREENING),
+        true("imaged"),
+        equal("label_length", "length_expected"),
+        equal("mask_length", "length_expected"),
+        true("mask_is_prefix"),
+        true("label_rises", hazard),
+        one_of("side", LUNGS, of_lung),
+        one_of("side", [""], of_both),
+        equal("side", "nodule_side", of_nodule),
+        equal("slice_number", "nodule_slice", of_nodule),
         *answers,
     ]
 
 
 def _splits() -> list[Expectation]:
-    return [_key("splits"), *_hashes("patient"), _one_of("split", SPLITS)]
+    return [_key("splits"), *_hashes("patient"), one_of("split", SPLITS)]
 
 
 def _identities() -> list[Expectation]:
     """No patient, exam, series or scan in two splits; no exam or series of two patients."""
     return [
-        _one_of("splits", [1]),
-        _one_of("patients", [1], Column("kind").is_in(["exam", "series"])),
+        one_of("splits", [1]),
+        one_of("patients", [1], Column("kind").is_in(["exam", "series"])),
     ]

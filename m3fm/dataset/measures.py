@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3fm.ct.store import open_volume
+from m3fm.dataset.columns import HAZARDS, is_prefix, lengths, matrix, rises
 from m3fm.dataset.tables import SCHEMAS
 from m3fm.errors import InputError
 from m3fm.tasks import BOXES, TASKS, YEARS
@@ -50,7 +52,9 @@ def measured(dataset: Path) -> Tables:
     Beside the five there is `identities`: one row for every patient, exam, series and scan (the same
     voxels), with the number of splits and of patients that it is found with in all tables together.
     """
-    tables = {name: pd.read_parquet(dataset / f"{name}.parquet") for name in SCHEMAS}
+    labels = pq.read_table(dataset / "labels.parquet")
+    tables = {name: pd.read_parquet(dataset / f"{name}.parquet") for name in SCHEMAS if name != "labels"}
+    tables["labels"] = _labels(labels, tables)
     split_of = tables["splits"].drop_duplicates("patient").set_index("patient")["split"]
     patient_of = tables["exams"].drop_duplicates("exam").set_index("exam")["patient"]
     identities = _identities(tables)
@@ -62,7 +66,6 @@ def measured(dataset: Path) -> Tables:
         **tables,
         "series": _series(dataset, tables["series"]),
         "nodules": _nodules(tables["nodules"]),
-        "labels": _labels(tables),
         "identities": identities,
     }
 
@@ -119,33 +122,28 @@ def _nodules(nodules: pd.DataFrame) -> pd.DataFrame:
     return nodules.assign(side=nodules["side"].fillna("none"), lobe_side=lobe_side.fillna("none"))
 
 
-def _labels(tables: Tables) -> pd.DataFrame:
-    """Lengths and shapes of label and mask, the answer's index, and what the other tables say."""
-    labels, series = tables["labels"], tables["series"]
-    imaged = set(series.loc[series["status"] == "kept", "exam"])
-    hazard = labels["task"].isin([name for name, task in TASKS.items() if task.loss == "hazard"])
-    text_only = labels["task"].isin([name for name, task in TASKS.items() if task.scale is None])
-    nodules = tables["nodules"].drop_duplicates(["exam", "number"])
-    place = labels.merge(
+def _labels(labels: pa.Table, tables: Tables) -> pd.DataFrame:
+    """The labels without their lists: what is measured of these, and what the other tables say."""
+    series, nodules = tables["series"], tables["nodules"].drop_duplicates(["exam", "number"])
+    rows = labels.drop_columns(["label", "mask"]).to_pandas()
+    imaged = rows["exam"].isin(series.loc[series["status"] == "kept", "exam"])
+    text_only = rows["task"].isin([name for name, task in TASKS.items() if task.scale is None])
+    of_nodule = rows.loc[rows["nodule"] >= 0, ["exam", "nodule"]]
+    place = of_nodule.merge(
         nodules[["exam", "number", "side", "slice_number"]],
         how="left",
         left_on=["exam", "nodule"],
         right_on=["exam", "number"],
-        suffixes=("", "_told"),
+    ).set_index(of_nodule.index)
+    values, counts = matrix(labels["label"]), lengths(labels["label"])
+    return rows.assign(
+        length_expected=np.where(rows["task"].isin(HAZARDS), YEARS, 1),
+        label_length=counts,
+        mask_length=lengths(labels["mask"]),
+        answer=np.where(counts == 1, values[:, 0], np.nan),
+        label_rises=rises(values, counts),
+        mask_is_prefix=is_prefix(matrix(labels["mask"]), lengths(labels["mask"])),
+        imaged=imaged | text_only,
+        nodule_side=place["side"].reindex(rows.index),
+        nodule_slice=place["slice_number"].reindex(rows.index),
     )
-    return labels.assign(
-        length_expected=np.where(hazard, YEARS, 1),
-        label_length=labels["label"].str.len(),
-        mask_length=labels["mask"].str.len(),
-        answer=[label[0] if len(label) == 1 else np.nan for label in labels["label"]],
-        label_rises=[set(label) <= {0, 1} and bool((np.diff(label) >= 0).all()) for label in labels["label"]],
-        mask_is_prefix=[_is_prefix(mask) for mask in labels["mask"]],
-        imaged=labels["exam"].isin(imaged) | text_only,
-        nodule_side=place["side_told"].to_numpy(),
-        nodule_slice=place["slice_number_told"].to_numpy(),
-    )
-
-
-def _is_prefix(mask: np.ndarray) -> bool:
-    """Whether a mask is ones up to somewhere, one at least, and zeros from there."""
-    return len(mask) > 0 and mask[0] == 1 and set(mask) <= {0, 1} and bool((np.diff(mask) <= 0).all())

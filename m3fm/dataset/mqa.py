@@ -8,37 +8,26 @@ worker makes the same sample at any time. Without torch.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from m3fm import clinical
 from m3fm.cohort.source import Nodule
 from m3fm.config import Scale, TrainConfig
 from m3fm.ct import store, transforms
+from m3fm.dataset.rows import Grouped, Row, Rows
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS, YEARS, Task
+from m3fm.tasks import TASKS, Task
 
 Box = tuple[int, int, int, int, int, int]
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One labelled row of a task."""
-
-    exam: str
-    patient: str
-    side: str
-    nodule: int
-    slice_number: int
-    label: tuple[float, ...]
-    mask: tuple[float, ...]
-
-    @property
-    def stratum(self) -> int:
-        """What training draws evenly: the class, or whether there was an event."""
-        return int(max(self.label)) if len(self.label) == YEARS else int(self.label[0])
+NODULE = ("number", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation", "new")
+"""Columns of nodules.parquet that a report is made of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,42 +53,38 @@ class Mqa:
     def __init__(self, dataset: Path, splits: tuple[str, ...], scales: Mapping[str, Scale]) -> None:
         self.dataset = dataset
         self.scales = scales
-        self.rows: dict[str, list[Row]] = {name: [] for name in TASKS}
-        labels = pd.read_parquet(dataset / "labels.parquet")
-        for row in labels[labels["split"].isin(splits)].itertuples():
-            entry = Row(
-                exam=row.exam,
-                patient=row.patient,
-                side=row.side,
-                nodule=int(row.nodule),
-                slice_number=int(row.slice_number),
-                label=tuple(map(float, row.label)),
-                mask=tuple(map(float, row.mask)),
-            )
-            self.rows[row.task].append(entry)
-        series = pd.read_parquet(dataset / "series.parquet")
-        series = series[(series["status"] == "kept") & series["split"].isin(splits)]
-        series = series.sort_values(["exam", "preferred", "series"], ascending=[True, False, True])
-        self.series: dict[str, list[Any]] = {exam: list(g.itertuples()) for exam, g in series.groupby("exam")}
+        series = pq.read_table(dataset / "series.parquet")
+        chosen = pc.and_(pc.equal(series["status"], "kept"), pc.is_in(series["split"], pa.array(splits)))
+        order = [("exam", "ascending"), ("preferred", "descending"), ("series", "ascending")]
+        self._series = Grouped(series.filter(chosen).sort_by(order), "exam")
+        texts = ["exam", "patient", "side", "task", "split"]
+        labels = pq.read_table(dataset / "labels.parquet", read_dictionary=texts)
+        labels = labels.filter(pc.is_in(labels["split"], pa.array(splits)))
         # An exam whose images were all rejected still serves the tasks that read text alone.
-        for name, task in TASKS.items():
-            if task.scale is not None:
-                self.rows[name] = [row for row in self.rows[name] if row.exam in self.series]
-        exams = pd.read_parquet(dataset / "exams.parquet").set_index("exam")
-        self.elements = {
-            exam: {name: value for name, value in values.items() if not pd.isna(value)}
-            for exam, values in exams[list(clinical.ELEMENTS)].to_dict("index").items()
-        }
-        nodules = pd.read_parquet(dataset / "nodules.parquet")
-        self.nodules = {exam: _nodules(group) for exam, group in nodules.groupby("exam")}
+        imaged = pc.is_in(labels["exam"], pa.array(self._series, pa.string()))
+        self.rows = {name: self._rows(name, labels, imaged) for name in TASKS}
+        """The labelled rows of each task."""
+        exams = pq.read_table(dataset / "exams.parquet", columns=["exam", *clinical.ELEMENTS])
+        self._elements = Grouped(exams.sort_by("exam"), "exam")
+        nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", *NODULE])
+        self._nodules = Grouped(nodules.sort_by([("exam", "ascending"), ("number", "ascending")]), "exam")
+
+    def _rows(self, name: str, labels: pa.Table, imaged: pa.ChunkedArray) -> Rows:
+        of_task = pc.equal(labels["task"], name)
+        return Rows(labels.filter(of_task if TASKS[name].scale is None else pc.and_(of_task, imaged)))
+
+    def elements(self, exam: str) -> dict[str, float | str | bool]:
+        """The clinical data of an exam that are known."""
+        row = self._elements.row(exam) if exam in self._elements else {}
+        return {name: value for name, value in row.items() if name != "exam" and value is not None}
+
+    def nodules(self, exam: str) -> list[Nodule]:
+        """The nodules of an exam."""
+        return [Nodule(**{name: row[name] for name in NODULE}) for row in self._nodules.rows(exam)]
 
     def draw(self, task: str, rng: np.random.Generator) -> Row:
         """A row of a task, every class as often as any other, however rare it is."""
-        strata: dict[int, list[Row]] = {}
-        for row in self.rows[task]:
-            strata.setdefault(row.stratum, []).append(row)
-        chosen = strata[sorted(strata)[rng.integers(len(strata))]]
-        return chosen[rng.integers(len(chosen))]
+        return self.rows[task].draw(rng)
 
     def training_sample(self, task: str, rng: np.random.Generator, config: TrainConfig) -> Sample:
         """A random sample of a task with every random change that training makes."""
@@ -119,8 +104,8 @@ class Mqa:
     def text(self, task: str, row: Row, rng: np.random.Generator | None = None, dropout: float = 0.0) -> str:
         """The clinical text of a row: all sentences in order, or some of them in random order."""
         if task == "lung_rads":
-            return clinical.nodule_report(self.nodules.get(row.exam, []))
-        sentences = clinical.sentences(self.elements.get(row.exam, {}))
+            return clinical.nodule_report(self.nodules(row.exam))
+        sentences = clinical.sentences(self.elements(row.exam))
         if rng is not None:
             kept = [sentence for sentence in sentences if rng.random() >= dropout]
             sentences = [kept[i] for i in rng.permutation(len(kept))]
@@ -137,8 +122,8 @@ class Mqa:
     ) -> Sample:
         if task.scale is None:
             return Sample(question=question, text=text, label=row.label, mask=row.mask)
-        available = self.series[row.exam]
-        series = available[0] if config is None else available[rng.integers(len(available))]
+        number = 0 if config is None else int(rng.integers(self._series.count(row.exam)))
+        series = SimpleNamespace(**self._series.row(row.exam, number))
         volume = store.open_volume(self.dataset / series.volume)
         voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
         scale = self.scales[task.scale]
@@ -165,12 +150,6 @@ class Mqa:
             voxel_size=np.asarray(size, dtype=np.float32),
             lung_mask=transforms.filled(box, scale.shape) if task.scale == "nodule" else None,
         )
-
-
-def _nodules(group: pd.DataFrame) -> list[Nodule]:
-    values = group.sort_values("number").replace({np.nan: None}).to_dict("records")
-    fields = ("number", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation", "new")
-    return [Nodule(**{field: value[field] for field in fields}) for value in values]
 
 
 def _padded(

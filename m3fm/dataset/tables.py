@@ -5,8 +5,9 @@ rows make the same bytes. In series.parquet a rejected series has what was measu
 not, empty texts and no boxes.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from m3fm.tasks import BOXES, LUNGS, TASKS
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
+ROWS_AT_ONCE = 20_000
+"""Rows that are turned into columns together."""
 
 Row = dict[str, Any]
 
@@ -134,12 +137,19 @@ class Exam:
         return self.record.patient_id
 
 
-def write_table(directory: Path, name: str, rows: Sequence[Row]) -> None:
-    """Write a table of the dataset, sorted by its key."""
-    ordered = sorted(rows, key=lambda row: tuple(row[column] for column in KEYS[name]))
-    pq.write_table(
-        pa.Table.from_pylist(ordered, SCHEMAS[name]), directory / f"{name}.parquet", compression="zstd"
-    )
+def write_table(directory: Path, name: str, rows: Iterable[Row]) -> pa.Table:
+    """Write a table of the dataset, sorted by its key; gives the table.
+
+    Rows become columns a batch at a time, so millions of them need not be there at once.
+    """
+    schema, remaining = SCHEMAS[name], iter(rows)
+    batches = []
+    while batch := list(islice(remaining, ROWS_AT_ONCE)):
+        batches.append(pa.RecordBatch.from_pylist(batch, schema))
+    table = pa.Table.from_batches(batches, schema).combine_chunks()
+    table = table.sort_by([(column, "ascending") for column in KEYS[name]]).combine_chunks()
+    pq.write_table(table, directory / f"{name}.parquet", compression="zstd")
+    return table
 
 
 def exam_row(exam: Exam, source: str, split: str) -> Row:

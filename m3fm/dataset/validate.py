@@ -4,14 +4,16 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
-from m3fm.artifacts import Reference, read_manifest, seal, written_whole
+from m3fm.artifacts import Reference, file_digest, read_manifest, seal, written_whole
 from m3fm.dataset import measures
+from m3fm.dataset.columns import HAZARDS, classes
 from m3fm.dataset.tables import SPLITS
 from m3fm.errors import InputError
 from m3fm.tasks import SCREENING, TASKS
@@ -30,23 +32,52 @@ def validate(dataset: Path, out: Path) -> None:
 
     Raises InputError that names the suite, the expectation, the column, and rows at fault.
     """
+    subject = {"dataset": Reference.to(dataset).digest}
+    _gate(dataset, out, subject, lambda context: _run(context, dataset), lambda: _warnings(dataset))
+
+
+def validate_predictions(table: Path, out: Path) -> None:
+    """Check a table of predictions, whoever made them; writes the outcome and its pages to `out`.
+
+    Raises InputError that names the expectation, the column, and rows at fault.
+    """
+    from m3fm.dataset import predictions
+
+    def run(context: Any) -> Results:
+        measured = predictions.measured(table)
+        return {"predictions": run_suite(context, "predictions", predictions.suite(), measured)}
+
+    if not table.is_file():
+        raise InputError(f"{table} is no file: give a table of predictions in parquet")
+    _gate(table, out, {"predictions": file_digest(table)}, run, list)
+
+
+def _gate(
+    checked: Path,
+    out: Path,
+    subject: dict[str, str],
+    run: Callable[[Any], Results],
+    warnings: Callable[[], list[str]],
+) -> None:
+    """Run suites in a new context, write the outcome and its pages, and refuse what does not pass."""
     with written_whole(out) as partial:
         context = open_context(partial / "data_docs")
-        results = _run(context, dataset)
+        results = run(context)
         failures = [failure for name, result in results.items() for failure in _failures(name, result)]
         manifest = {
             "success": not failures,
-            "dataset": Reference.to(dataset).digest,
+            **subject,
             "suites": {name: _statistics(result) for name, result in results.items()},
             "failures": failures,
-            "warnings": [] if failures else _warnings(dataset),
+            "warnings": [] if failures else warnings(),
         }
-        # The pages tell the time of day: sealed, they would make every validation another one.
+        # The pages tell the time of day: sealed, they would make every validation another one. For the same
+        # reason they are here, and not in the dataset, whose version must depend on its data alone.
         seal(partial, "validation.json", manifest)
         context.build_data_docs()
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise InputError(f"{dataset} is refused: {failures[0]}{more}; see {out / 'data_docs' / 'index.html'}")
+        raise InputError(f"{checked} is refused: {failures[0]}{more}; see {out / 'data_docs' / 'index.html'}")
 
 
 def open_context(pages: Path) -> Any:
@@ -148,12 +179,13 @@ def _warnings(dataset: Path) -> list[str]:
     """What is allowed, and yet somebody should know: splits and tasks with too little to learn or test."""
     splits = pd.read_parquet(dataset / "splits.parquet")["split"]
     found = [f"no patient is in {split}" for split in SPLITS if split not in set(splits)]
-    labels = pd.read_parquet(dataset / "labels.parquet")
+    labels = pq.read_table(dataset / "labels.parquet", columns=["task", "split", "label"])
+    rows = pd.DataFrame({name: labels[name].to_pandas() for name in ("task", "split")})
+    occurring = rows.assign(label=classes(labels)).groupby(["task", "split"])["label"].nunique()
     for task in SCREENING:
         for split in ("train", "test"):
-            rows = labels.loc[(labels["task"] == task) & (labels["split"] == split), "label"]
-            classes = {float(np.max(label)) for label in rows}
-            expected = 2 if TASKS[task].loss == "hazard" else len(TASKS[task].answers)
-            if len(classes) < expected:
-                found.append(f"{task}: {len(classes)} of {expected} answers occur in {split}")
+            number = occurring.get((task, split), 0)
+            expected = 2 if task in HAZARDS else len(TASKS[task].answers)
+            if number < expected:
+                found.append(f"{task}: {number} of {expected} answers occur in {split}")
     return found

@@ -17,9 +17,12 @@ from components.simulate.component import simulate
 from components.train.component import train
 from components.validate.component import validate
 from components.version.component import version
+from m3fm.salt import VARIABLE
 
 CLAIM, MOUNT = "m3fm", "/m3fm"
 """On a cluster the steps share a volume: `state` is a directory below its mount."""
+SALT_SECRET, SALT_KEY = "m3fm-salt", "salt"
+"""On a cluster curation takes M3FM_SALT from this secret, where there is one."""
 
 
 class Outputs(NamedTuple):
@@ -39,6 +42,7 @@ def _registered(cohort: str, kind: str, config: str, code: str, commit: str, sta
     """The chain from curation on."""
     run = {"config": config, "code": code, "state": state}
     dataset = curate(cohort=cohort, kind=kind, **run)
+    kubernetes.use_secret_as_env(dataset, SALT_SECRET, {SALT_KEY: VARIABLE}, optional=True)
     validation = validate(dataset=dataset.output, code=code, state=state)
     versioned = version(dataset=dataset.output, validation=validation.output, state=state)
     pretrained = pretrain(dataset=dataset.output, validation=validation.output, **run).after(versioned)

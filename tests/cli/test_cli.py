@@ -28,6 +28,7 @@ COMMANDS = [
     "evaluate",
     "export",
     "register",
+    "dataset",
     "pull",
     "predict",
     "info",
@@ -49,7 +50,8 @@ HEAVY = {
 def m3fm(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from m3fm.cli import main; main()", *arguments]
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
-    environment.pop("M3FM_STATE", None)
+    for name in ("M3FM_STATE", "M3FM_SALT"):
+        environment.pop(name, None)
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment)
 
 
@@ -89,6 +91,10 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["cohort", "nlst"], "m3fm cohort nlst DIRECTORY"),
         (["cohort", "nlst", "empty", "--index", "x"], "--index and --download are for idc"),
         (["cohort", "idc", "--index", "nowhere"], "nowhere is missing"),
+        (["curate", "tables", "out", "--kind", "hospital"], "M3FM_SALT is not set"),
+        (["curate", "empty", "out", "--params", "salted.yaml"], "set the environment variable M3FM_SALT"),
+        (["dataset", "diff", "empty", "empty"], "empty is no finished output"),
+        (["dataset", "diff", "empty", "nowhere"], "nowhere is no directory"),
         (["pull", "m3fm", "empty"], "empty is there already"),
         (["validate", "nowhere", "out"], "nowhere is no directory"),
         (["train", "empty", "out"], "empty is no finished output"),
@@ -101,6 +107,7 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
 def test_bad_input_gets_one_line_and_code_2(arguments, said, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "wrong.yaml").write_text("preset: tiny\nsimulate: {patient: 3}\n")
+    (tmp_path / "salted.yaml").write_text("preset: tiny\ncurate: {salt: of the earth}\n")
     done = m3fm(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = done.stderr.splitlines()

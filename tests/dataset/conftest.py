@@ -1,4 +1,7 @@
 import os
+import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import chests
@@ -34,3 +37,33 @@ def curated(images, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("curated") / "dataset"
     curate(chests.Chests(images, chests.PATIENTS), out, CurateConfig(), workers=2)
     return out
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_token():
+    """One token for all clusters of this process and its children: Ray reads it once in a process."""
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+@pytest.fixture(scope="session")
+def running_cluster(_one_token):
+    """A Ray cluster that another process holds: its address."""
+    script = (
+        "import ray\n"
+        "from m3fm.cluster import local_ray\n"
+        "with local_ray(2):\n"
+        "    print(ray.get_runtime_context().gcs_address, flush=True)\n"
+        "    input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        yield holder.stdout.readline().strip()
+        holder.communicate("\n")
+
+
+@pytest.fixture
+def cluster(running_cluster, monkeypatch):
+    """Let the code under test find that cluster."""
+    monkeypatch.setenv("RAY_ADDRESS", running_cluster)

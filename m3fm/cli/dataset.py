@@ -1,0 +1,86 @@
+"""Commands that look at datasets: what changed from one to another, and under which salt they are hashed."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from m3fm.cli.app import STEPS, AsJson, app
+from m3fm.errors import InputError
+
+dataset = typer.Typer(no_args_is_help=True, help="Compare two datasets; tell salts apart.")
+app.add_typer(dataset, name="dataset", rich_help_panel=STEPS)
+
+SIDES = ("before", "after", "added", "removed")
+
+
+@dataset.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")],
+    after: Annotated[Path, typer.Argument(help="Another.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what changed between two datasets: patients, exams, series, splits, and labels by task.
+
+    In JSON all rows that came, went or moved are named.
+    """
+    for directory in (before, after):
+        if not directory.is_dir():
+            raise InputError(f"{directory} is no directory: give one that m3fm curate wrote")
+    from m3fm.dataset.diff import compare
+
+    changes = compare(before, after)
+    if as_json:
+        typer.echo(json.dumps(changes))
+    else:
+        _show(changes)
+
+
+@dataset.command()
+def salt() -> None:
+    """Print the fingerprint of the salt in M3FM_SALT: the same for the same salt, and no way back to it."""
+    from m3fm.salt import Salt
+
+    typer.echo(Salt.of_environment().fingerprint)
+
+
+def _show(changes: dict[str, Any]) -> None:
+    """Print how many rows came, went and changed; then what became of the splits, the series, the labels."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    console.print(f"before  {changes['before']}\nafter   {changes['after']}", soft_wrap=True)
+    console.print(f"source: {changes['source']}; configuration: {changes['config']}\n")
+    series = changes["series"]
+    if series["before"] == len(series["removed"]) and series["before"]:
+        console.print("No series is in both: they are of other sources, or hashed under other salts.\n")
+
+    rows = Table("", *SIDES, "columns that changed, in so many rows")
+    for name in ("patients", "exams", "series", "nodules"):
+        found = changes[name]
+        columns = ", ".join(f"{column} {count}" for column, count in found["columns"].items())
+        counts = (len(found[side]) if isinstance(found[side], list) else found[side] for side in SIDES)
+        rows.add_row(name, *map(str, counts), columns)
+    console.print(rows)
+    for what, found in (("patient", changes["patients"]), ("series", series)):
+        for move, count in Counter(f"{m['before']} -> {m['after']}" for m in found["moved"]).most_common():
+            console.print(f"{what}: {move}: {count}")
+    if series["other_volume"]:
+        console.print(f"series: kept with other voxels: {len(series['other_volume'])}")
+
+    labels = Table("labels", *SIDES, "changed", "by class")
+    for task, found in changes["labels"].items():
+        labels.add_row(task, *(str(found[side]) for side in (*SIDES, "changed")), _by_class(found))
+    console.print(labels)
+
+
+def _by_class(found: dict[str, Any]) -> str:
+    """Such as "yes +3 -1, no -> yes 2"."""
+    parts = []
+    for name, counts in found["classes"].items():
+        signs = [f"{sign}{counts[side]}" for sign, side in (("+", "added"), ("-", "removed")) if counts[side]]
+        parts += [" ".join([name, *signs])] if signs else []
+    return ", ".join([*parts, *(f"{move} {count}" for move, count in found["moves"].items())])

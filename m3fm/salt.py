@@ -1,0 +1,82 @@
+"""The salt of a dataset: the secret that hashes of patients, exams and series cannot be guessed without.
+
+It comes from the environment variable M3FM_SALT and goes nowhere but into hashes. What configurations, keys
+of caches and logs hold is its fingerprint, which tells two salts apart and gives neither away.
+"""
+
+import functools
+import hashlib
+import os
+import secrets
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from m3fm.errors import InputError
+
+VARIABLE = "M3FM_SALT"
+OF_SIMULATED = "m3fm"
+"""The salt without M3FM_SALT: it protects nobody, and is for simulated patients only."""
+SHORTEST = 16
+"""Characters of a salt for real patients."""
+WITHOUT_TABLES = ("dicom",)
+"""Kinds of sources that are for testing only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Salt:
+    """A secret, and what is made with it. It is not shown where the object is."""
+
+    secret: str = field(repr=False)
+
+    @classmethod
+    def of_environment(cls) -> "Salt":
+        """That of M3FM_SALT, or else the one for simulated patients."""
+        return cls(os.environ.get(VARIABLE) or OF_SIMULATED)
+
+    def hashed(self, kind: str, identifier: str) -> str:
+        """What stands for an identifier of a patient, exam, study or series in a dataset."""
+        return hashlib.sha256(f"{self.secret}:{kind}:{identifier}".encode()).hexdigest()[:16]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits. Each guess at the salt costs a tenth of a second and 32 MB."""
+        return _fingerprint(self.secret)
+
+
+@functools.cache
+def _fingerprint(secret: str) -> str:
+    found = hashlib.scrypt(
+        secret.encode(), salt=b"m3fm fingerprint", n=2**15, r=8, p=1, maxmem=2**26, dklen=8
+    )
+    return found.hex()
+
+
+def check_source(kind: str, root: Path) -> None:
+    """Refuse to hash the patients of a source without a salt of one's own, unless they are simulated.
+
+    Of a plain folder of DICOM, which is for trying things out, the user is only warned.
+    """
+    simulated = (root / "cohort.json").is_file()
+    salt = os.environ.get(VARIABLE, "")
+    if simulated or len(salt) >= SHORTEST:
+        return
+    found = "is not set" if not salt else f"has fewer than {SHORTEST} characters"
+    reason = (
+        f"{VARIABLE} {found}: {root} was not simulated by m3fm, and its patients could be guessed from"
+        f" their hashes; set {VARIABLE} to a secret of your own, as `openssl rand -hex 32` makes one"
+    )
+    if kind not in WITHOUT_TABLES:
+        raise InputError(reason)
+    print(f"m3fm: warning: {reason}", file=sys.stderr)
+
+
+def check_fingerprint(expected: str) -> Salt:
+    """The salt of the environment, once it is found to be the one that a run was configured with."""
+    salt = Salt.of_environment()
+    if not secrets.compare_digest(salt.fingerprint, expected):
+        raise InputError(
+            f"{VARIABLE} here is another one than where the run was configured (fingerprint"
+            f" {salt.fingerprint}, not {expected}): set the same in both places"
+        )
+    return salt
