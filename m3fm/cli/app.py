@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from m3fm.cohort.source import KINDS
 from m3fm.environment import State
 from m3fm.errors import InputError
 
@@ -23,17 +24,18 @@ app = typer.Typer(
 ALL, STEPS, USE = "Run the whole chain", "Run one step", "Use a model"
 
 PARAMS = Path("params.yaml")
+KINDS_HELP = f"Kind of source: {', '.join(KINDS)} (docs/sources.md)."
 
 
-def _absent(out: Path) -> Path:
+def absent(out: Path | None) -> Path | None:
     """Nothing that a user has is ever written over."""
-    if out.exists():
-        raise InputError(f"{out} is there already: remove it, or name another directory")
+    if out is not None and out.exists():
+        raise InputError(f"{out} is there already: remove it, or name another")
     return out
 
 
 Out = Annotated[
-    Path, typer.Argument(callback=_absent, help="Directory to write; it appears when it is complete.")
+    Path, typer.Argument(callback=absent, help="Directory to write; it appears when it is complete.")
 ]
 Params = Annotated[
     Path | None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Params, app, configured, entered
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Params, absent, app, configured, entered
 from m3fm.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 def cohort(
     kind: Annotated[
         str,
-        typer.Argument(
-            metavar="SOURCE", help="Kind of source: nlst, idc, midrc, openm3chest, hospital, dicom."
-        ),
+        typer.Argument(metavar="SOURCE", help=KINDS_HELP),
     ],
     root: Annotated[
         Path | None, typer.Argument(metavar="[DIRECTORY]", help="Directory of the source.")
@@ -31,7 +29,8 @@ def cohort(
         ),
     ] = None,
     decisions: Annotated[
-        Path | None, typer.Option(help="Write the decision on every series to this CSV file.")
+        Path | None,
+        typer.Option(callback=absent, help="Write the decision on every series to this CSV file."),
     ] = None,
     download: Annotated[
         Path | None, typer.Option(help="For idc: fetch the kept series to this directory.")
@@ -73,8 +72,10 @@ def _write(path: Path, rows: "pa.Table", decisions: "pa.ChunkedArray") -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    with path.open("wb") as file:
-        csv.write_csv(pa.table({"series": rows["series"], "decision": decisions}), file)
+    try:
+        csv.write_csv(pa.table({"series": rows["series"], "decision": decisions}), path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _of_patients(rows: "pa.Table", decisions: "pa.ChunkedArray", patients: int | None) -> list[str]:

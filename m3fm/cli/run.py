@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3fm.cli.app import ALL, AsJson, Params, StateDirectory, app, configured, entered
+from m3fm.cli.app import ALL, KINDS_HELP, AsJson, Params, StateDirectory, app, configured, entered
 from m3fm.environment import State
 from m3fm.errors import InputError
 
@@ -47,9 +47,7 @@ def run(
     source: Annotated[
         Path | None, typer.Option(help="Directory of exams to start from. Default: simulate them.")
     ] = None,
-    kind: Annotated[
-        str, typer.Option(help="Kind of source: nlst, idc, midrc, openm3chest, hospital, dicom.")
-    ] = "nlst",
+    kind: Annotated[str, typer.Option(help=KINDS_HELP)] = "nlst",
     backend: Annotated[Backend, typer.Option(help="local, or kfp: a cluster with --host.")] = Backend.local,
     host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines.")] = "",
     compile_to: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
 from m3fm.cli.show import made, results
 from m3fm.errors import InputError
 
@@ -29,9 +29,7 @@ def simulate(out: Out, params: Params = None, as_json: AsJson = False) -> None:
 def curate(
     source: Annotated[Path, typer.Argument(help="Directory with tables and images, or with images only.")],
     out: Out,
-    kind: Annotated[
-        str, typer.Option(help="Kind of source: nlst, idc, midrc, openm3chest, hospital, dicom.")
-    ] = "nlst",
+    kind: Annotated[str, typer.Option(help=KINDS_HELP)] = "nlst",
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:

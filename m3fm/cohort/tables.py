@@ -91,7 +91,7 @@ class Table:
         missing = text.str.fullmatch(NOT_KNOWN)
         values = pd.to_numeric(text.mask(missing), errors="coerce")
         self.refuse(column, values.isna() & ~missing, "a number")
-        return [None if value != value else float(value) for value in values]
+        return [None if value != value else value for value in values.astype(float).tolist()]
 
     def integers(self, column: str) -> list[int | None]:
         """A column of whole numbers (days, codes), None where missing; raises InputError at a fraction."""
@@ -129,9 +129,11 @@ class Table:
 
     def refuse(self, column: str, bad: Iterable[bool], expected: str) -> None:
         """Raise InputError that names the first bad row; what identifies a patient is not repeated."""
-        for row, value, wrong in zip(self.cells.index, self.cells[column], bad):
-            if wrong:
-                what = "the identifier" if column in IDENTIFIERS else repr(value)
-                raise InputError(
-                    f"{self.path}, line {row + 2}, {column}: {what} is not {expected}; correct the table"
-                )
+        first = next((place for place, wrong in enumerate(bad) if wrong), None)
+        if first is not None:
+            value = self.cells[column].iloc[first]
+            what = "the identifier" if column in IDENTIFIERS else repr(value)
+            line = self.cells.index[first] + 2
+            raise InputError(
+                f"{self.path}, line {line}, {column}: {what} is not {expected}; correct the table"
+            )
