@@ -53,7 +53,7 @@ def cohort(
     if location is None:
         raise InputError(f"name the directory of the source: m3fm cohort {kind} DIRECTORY")
     rows = open_source(kind, location).listing()
-    from m3fm.cohort.selection import decide, summary
+    from m3fm.cohort.selection import decide, kept_series, summary
 
     decided = decide(rows, run.curate.min_slices)
     if decisions is not None:
@@ -65,7 +65,7 @@ def cohort(
         _show(found)
     if download is not None:
         entered()
-        fetch(_of_patients(rows, decided, patients), download)
+        fetch(kept_series(rows, decided, patients), download)
 
 
 def _write(path: Path, rows: "pa.Table", decisions: "pa.ChunkedArray") -> None:
@@ -76,24 +76,6 @@ def _write(path: Path, rows: "pa.Table", decisions: "pa.ChunkedArray") -> None:
         csv.write_csv(pa.table({"series": rows["series"], "decision": decisions}), path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _of_patients(rows: "pa.Table", decisions: "pa.ChunkedArray", patients: int | None) -> list[str]:
-    """The kept series, of the first patients in the order of their identifiers."""
-    import pyarrow.compute as pc
-
-    from m3fm.cohort.selection import KEPT
-
-    kept = rows.filter(pc.equal(decisions, KEPT))
-    wanted = sorted(kept["patient"].unique().to_pylist())[:patients]
-    chosen: list[str] = kept.filter(pc.is_in(kept["patient"], value_set=_texts(wanted)))["series"].to_pylist()
-    return chosen
-
-
-def _texts(values: list[str]) -> "pa.Array":
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
 
 
 def _show(found: dict[str, Any]) -> None:

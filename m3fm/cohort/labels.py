@@ -69,11 +69,14 @@ def risk(event_day: int | None, followup_day: int | None, scan_day: int | None) 
     )
 
 
-def cardiovascular_death_day(
-    icd10: str, death_day: int | None, prefixes: tuple[str, ...] = ("I",)
-) -> int | None:
-    """Day of a death whose underlying cause begins with a prefix; ICD-10 chapter I is the circulation."""
-    return death_day if icd10.upper().startswith(prefixes) else None
+def cardiovascular_death_day(icd10: str, death_day: int | None, prefixes: Iterable[str]) -> int | None:
+    """Day of a death whose underlying cause, an ICD-10 code with or without its dot, begins with a prefix."""
+    code = _plain_code(icd10)
+    return death_day if code.startswith(tuple(map(_plain_code, prefixes))) else None
+
+
+def _plain_code(icd10: str) -> str:
+    return icd10.replace(".", "").upper()
 
 
 def covid19(

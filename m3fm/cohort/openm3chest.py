@@ -139,7 +139,7 @@ class OpenM3ChestSource:
             for where, record in _records(path):
                 year = YEAR.search(str(record.get("data_path", "")))
                 if year is None and studies is None:
-                    rows = self.listing_of_images()
+                    rows = listing_of_headers(self.image_paths())
                     studies = dict(zip(rows["series"].to_pylist(), rows["study"].to_pylist()))
                 study = None if year else (studies or {}).get(_series(record, where))
                 if year is None and study is None:
@@ -183,10 +183,6 @@ class OpenM3ChestSource:
                 "modality": ["CT"] * len(rows),
             }
         )
-
-    def listing_of_images(self) -> "pa.Table":
-        """The series of the images, by their headers."""
-        return listing_of_headers(self.image_paths())
 
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:

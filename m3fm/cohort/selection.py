@@ -113,6 +113,14 @@ def summary(rows: pa.Table, decisions: pa.ChunkedArray) -> dict[str, Any]:
     }
 
 
+def kept_series(rows: pa.Table, decisions: pa.ChunkedArray, patients: int | None = None) -> list[str]:
+    """The kept series, of so many patients only where a number is given: the first by their identifiers."""
+    kept = rows.filter(pc.equal(decisions, KEPT))
+    first = pc.unique(kept["patient"]).sort()[:patients]
+    series: list[str] = kept.filter(pc.is_in(kept["patient"], value_set=first))["series"].to_pylist()
+    return series
+
+
 def _counts(rows: pa.Table) -> dict[str, int]:
     return {"series": len(rows), "patients": pc.count_distinct(rows["patient"]).as_py()}
 

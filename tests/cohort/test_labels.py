@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from m3fm.cohort import labels
 from m3fm.cohort.source import Nodule
+from m3fm.config import LabelConfig
 from m3fm.tasks import TASKS
 
 DAYS = st.one_of(st.none(), st.integers(-100, 4000))
@@ -66,10 +67,13 @@ def test_risk_by_hand(event, followup, scan, expected):
 
 
 def test_cardiovascular_deaths_are_of_icd_chapter_i():
-    assert labels.cardiovascular_death_day("I21.9", 700) == 700
-    assert labels.cardiovascular_death_day("C34.9", 700) is None
-    assert labels.cardiovascular_death_day("", 700) is None
-    assert labels.cardiovascular_death_day("I21.9", None) is None
+    chapter = LabelConfig().cardiovascular_icd10
+    assert labels.cardiovascular_death_day("I21.9", 700, chapter) == 700
+    assert labels.cardiovascular_death_day("i219", 700, ["I21.9", "I60"]) == 700
+    assert labels.cardiovascular_death_day("I252", 700, ["I21.9", "I60"]) is None
+    assert labels.cardiovascular_death_day("C34.9", 700, chapter) is None
+    assert labels.cardiovascular_death_day("", 700, chapter) is None
+    assert labels.cardiovascular_death_day("I21.9", None, chapter) is None
 
 
 def test_side_of_a_cancer():

@@ -2,12 +2,14 @@
 
 import json
 
+import pydicom
 import pytest
 
 from m3fm.clinical import AGE_UNKNOWN, sentences
 from m3fm.cohort.labels import nodule_labels
 from m3fm.cohort.source import Risk, open_source
 from m3fm.cohort.splits import TEST_ONLY, patient_strata
+from m3fm.ct.dicom import CT_IMAGE
 from m3fm.errors import InputError
 
 CLINICAL = {
@@ -125,6 +127,21 @@ def test_a_binary_mortality_is_the_answer_of_the_last_year(write):
     exams = exams_of(write(CVD_mortality_trainval=[record(1), record(0, pid=100002)]))
     assert exams["100001", 0].risks["cvd_mortality"] == Risk((1,) * 6, (0, 0, 0, 0, 0, 1))
     assert exams["100002", 0].risks["cvd_mortality"] == Risk((0,) * 6, (0, 0, 0, 0, 0, 1))
+
+
+def test_without_a_screening_year_the_image_tells_the_exam(write):
+    midrc = "datasets/MIDRC/case1/"
+    records = [record(1, pid="case1", series=uid, data_path=midrc + uid) for uid in ("2.1", "2.2", "2.3")]
+    root = write(covid19_trainval=records)
+    for uid, study in (("2.1", "9.1"), ("2.2", "9.1"), ("2.4", "9.2")):
+        header = pydicom.Dataset()
+        header.SeriesInstanceUID, header.StudyInstanceUID, header.PatientID = uid, study, "case1"
+        header.SOPClassUID, header.SOPInstanceUID = CT_IMAGE, uid
+        header.file_meta = pydicom.dataset.FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        header.save_as(root / "images" / uid, enforce_file_format=True)
+    (exam,) = open_source("openm3chest", root).exams()
+    assert (exam.patient_id, exam.timepoint, exam.study_uid, exam.covid19) == ("case1", 3, "9.1", 1)
 
 
 def test_series_are_listed_once(write):

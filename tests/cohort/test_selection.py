@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3fm.cohort import idc
-from m3fm.cohort.selection import KEPT, LISTING, RULES, decide, summary
+from m3fm.cohort.selection import KEPT, LISTING, RULES, decide, kept_series, summary
 from m3fm.cohort.source import open_source
 from m3fm.errors import InputError
 
@@ -90,6 +90,14 @@ def test_a_summary_says_what_is_left_after_each_rule(tmp_path):
         "too_few_slices": (4, 2),
     }
     assert found["kept"] == {"series": 4, "patients": 2, "exams": 3, "unclear": 1}
+
+
+def test_kept_series_of_some_patients(tmp_path):
+    rows = open_source("idc", write_index(tmp_path / "index.parquet")).listing()
+    decisions = decide(rows, 64)
+    assert kept_series(rows, decisions) == ["axial", "64 slices", "year 2", "reformat"]
+    assert kept_series(rows, decisions, 1) == ["axial", "year 2", "reformat"]
+    assert kept_series(rows, decisions, 9) == kept_series(rows, decisions)
 
 
 ROWS = st.lists(

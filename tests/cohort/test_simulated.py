@@ -2,6 +2,7 @@ import pytest
 
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, nodule_report, sentences
 from m3fm.cohort.labels import nodule_labels
+from m3fm.cohort.selection import decide
 from m3fm.cohort.source import open_source
 from m3fm.config import SimulateConfig
 from m3fm.tasks import TASKS, YEARS
@@ -61,3 +62,16 @@ def test_nodules_are_described(source):
         for nodule in exam.nodules:
             for task, label in nodule_labels(nodule).items():
                 assert 0 <= label < len(TASKS[task].answers)
+
+
+def test_tables_and_headers_decide_alike_on_every_series(source):
+    told = source.listing()
+    seen = open_source("dicom", source.images).listing()
+    by_tables, by_headers = (
+        dict(zip(rows["series"].to_pylist(), decide(rows, 20).to_pylist())) for rows in (told, seen)
+    )
+    assert by_tables == by_headers
+    assert set(by_tables.values()) == {"kept", "localizer"}
+    assert dict(zip(told["series"].to_pylist(), told["patient"].to_pylist())) == dict(
+        zip(seen["series"].to_pylist(), seen["patient"].to_pylist())
+    )
