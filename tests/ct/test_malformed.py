@@ -1,5 +1,8 @@
 """Whatever comes in is kept or refused by name; nothing crashes and nothing is lost."""
 
+import re
+from pathlib import Path
+
 import dicom_series as series
 import malformed
 import numpy as np
@@ -17,7 +20,8 @@ from m3fm.ct.geometry import REASONS, Rejected
 from m3fm.ct.headers import NAMELESS
 from m3fm.ct.regions import find_regions
 from m3fm.dataset.curate import curate
-from m3fm.dataset.examine import hashed, quiet_pydicom
+from m3fm.dataset.examine import CRASHED, hashed, quiet_pydicom
+from m3fm.dataset.tables import MEASURED
 from m3fm.dataset.validate import validate
 
 MIN_SLICES = 20
@@ -51,6 +55,14 @@ def test_there_are_more_than_forty_kinds_and_every_reason():
     refused = {kind: reason for kind, (reason, _) in KINDS.items() if reason}
     assert len(refused) >= 40
     assert set(refused.values()) == set(REASONS)
+
+
+def test_the_documentation_has_every_reason_and_column():
+    page = (Path(__file__).parents[2] / "docs" / "series.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page.split("## The record")[0], re.MULTILINE))
+    assert {reason: rows[reason] for reason in REASONS} == REASONS
+    assert set(rows) - set(REASONS) == {CRASHED}
+    assert set(MEASURED) <= set(re.findall(r"`(\w+)`", page.split("## The record")[1]))
 
 
 @pytest.mark.parametrize("kind", NO_DICOM)
