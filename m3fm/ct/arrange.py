@@ -101,11 +101,11 @@ def _measured_places(slices: Sequence[Header]) -> dict[str, Any]:
     progress = (positions - positions[0]) @ normal / (travel @ normal)
     beside = positions - positions[0] - progress[:, None] * travel
     return places | {
-        "voxel_z": usual,
+        "voxel_z": _rounded(usual),
         "tilt_degrees": _degrees(travel @ normal / np.linalg.norm(travel)),
-        "shift_mm": float(np.linalg.norm(beside, axis=1).max()),
-        "step_min_mm": float(steps.min()),
-        "step_max_mm": float(steps.max()),
+        "shift_mm": _rounded(np.linalg.norm(beside, axis=1).max()),
+        "step_min_mm": _rounded(steps.min()),
+        "step_max_mm": _rounded(steps.max()),
         "gaps": int((apart > GAP * usual).sum()),
     }
 
@@ -192,4 +192,9 @@ def _alike(slices: Sequence[Header], value: Callable[[Header], Any]) -> bool:
 
 
 def _degrees(cosine: float) -> float:
-    return float(np.degrees(np.arccos(np.clip(abs(cosine), 0, 1))))
+    return _rounded(np.degrees(np.arccos(np.clip(abs(cosine), 0, 1))))
+
+
+def _rounded(value: float) -> float:
+    """To a millionth, which is more than positions are written to and the same on every machine."""
+    return round(float(value), 6)

@@ -28,6 +28,8 @@ _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SYNTAX = 0x00020010
+_META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
+"""How the meta information starts, which tells how long it is."""
 _UNDEFINED = 0xFFFFFFFF
 _FIRST_READ, _SECOND_READ = 1 << 14, 1 << 20
 """Bytes: most headers end within the first, nearly all within both."""
@@ -89,16 +91,18 @@ def read_elements(file: Path, wanted: frozenset[int]) -> Elements:
 
 
 def _walk(data: bytes, wanted: frozenset[int]) -> Elements:
+    if data[132:140] != _META_LENGTH:
+        raise _Unusual
     values: dict[int, bytes] = {}
-    syntax, after = "", 132
-    for element, start, length in _elements(data, 132, True):
-        if element >> 16 != 2:
+    after = 144 + _length(data, 140)[0]
+    for element, start, length in _elements(data, 144, True):
+        if element >> 16 != 2 or start + length > after:
+            raise _Unusual
+        values[element] = data[start : start + length]
+        if start + length == after:
             break
-        if element in wanted:
-            values[element] = data[start : start + length]
-        if element == _SYNTAX:
-            syntax = data[start : start + length].decode("ascii", "replace").strip(" \0")
-        after = start + length
+    syntax = values.get(_SYNTAX, b"").decode("ascii", "replace").strip(" \0")
+    values = {element: value for element, value in values.items() if element in wanted}
     if syntax in ("", DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
         raise _Unusual
     last = max(wanted)

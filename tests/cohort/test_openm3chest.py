@@ -9,7 +9,7 @@ from m3fm.clinical import AGE_UNKNOWN, sentences
 from m3fm.cohort.labels import nodule_labels
 from m3fm.cohort.source import Risk, open_source
 from m3fm.cohort.splits import TEST_ONLY, patient_strata
-from m3fm.ct.dicom import CT_IMAGE
+from m3fm.ct.headers import CT_IMAGE
 from m3fm.errors import InputError
 
 CLINICAL = {

@@ -6,7 +6,7 @@ import pytest
 from m3fm.cohort.dicom_folder import SECONDARY_CAPTURE
 from m3fm.cohort.selection import KEPT, decide
 from m3fm.cohort.source import KINDS, files_below, open_source
-from m3fm.ct.dicom import CT_IMAGE
+from m3fm.ct.headers import CT_IMAGE
 from m3fm.errors import InputError
 
 

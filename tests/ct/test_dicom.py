@@ -196,6 +196,19 @@ def test_every_stored_value_becomes_what_the_standard_makes_of_it(
         np.testing.assert_array_equal(expected, np.rint(simpleitk([file])[0]))
 
 
+@pytest.mark.parametrize(("bits", "slope", "intercept"), [(8, 8, -1024), (32, 1, -1024), (32, 0.5, -1024)])
+def test_eight_and_thirty_two_bits(tmp_path, bits, slope, intercept):
+    slices = list(series.datasets(HU))
+    for number, tags in enumerate(slices):
+        tags.BitsAllocated, tags.BitsStored, tags.HighBit = bits, bits, bits - 1
+        tags.RescaleSlope, tags.RescaleIntercept = slope, intercept
+        values = np.rint((HU[number].astype(int) - intercept) / slope)
+        tags.PixelData = values.astype(f"<u{bits // 8}").tobytes()
+        tags["PixelData"].VR = "OB" if bits == 8 else "OW"
+    read = dicom.read_series(series.write(tmp_path, slices))
+    assert np.abs(read.voxels - HU.astype(int)).max() <= slope / 2
+
+
 def test_unsigned_sixteen_bits_beyond_int16_are_clipped_not_wrapped(tmp_path):
     slices = list(series.datasets(HU))
     for tags in slices:

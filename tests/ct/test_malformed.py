@@ -1,5 +1,8 @@
 """Whatever comes in is kept or refused by name; nothing crashes and nothing is lost."""
 
+import re
+from pathlib import Path
+
 import dicom_series as series
 import malformed
 import numpy as np
@@ -17,8 +20,10 @@ from m3fm.ct.geometry import REASONS, Rejected
 from m3fm.ct.headers import NAMELESS
 from m3fm.ct.regions import find_regions
 from m3fm.dataset.curate import curate
-from m3fm.dataset.examine import hashed, quiet_pydicom
+from m3fm.dataset.examine import CRASHED, quiet_pydicom
+from m3fm.dataset.tables import MEASURED
 from m3fm.dataset.validate import validate
+from m3fm.salt import Salt
 
 MIN_SLICES = 20
 
@@ -51,6 +56,14 @@ def test_there_are_more_than_forty_kinds_and_every_reason():
     refused = {kind: reason for kind, (reason, _) in KINDS.items() if reason}
     assert len(refused) >= 40
     assert set(refused.values()) == set(REASONS)
+
+
+def test_the_documentation_has_every_reason_and_column():
+    page = (Path(__file__).parents[2] / "docs" / "series.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page.split("## The record")[0], re.MULTILINE))
+    assert {reason: rows[reason] for reason in REASONS} == REASONS
+    assert set(rows) - set(REASONS) == {CRASHED}
+    assert set(MEASURED) <= set(re.findall(r"`(\w+)`", page.split("## The record")[1]))
 
 
 @pytest.mark.parametrize("kind", NO_DICOM)
@@ -108,8 +121,8 @@ def test_of_all_kinds_in_one_folder_none_is_lost(curated):
     for kind, uid in uids.items():
         # The one file without a series is not among those of its own.
         expected = "gap" if kind == "without SeriesInstanceUID" else KINDS[kind][0]
-        assert series_table.loc[hashed("m3fm", "series", uid), "reason"] == expected, kind
-    nameless = series_table.loc[hashed("m3fm", "series", NAMELESS)]
+        assert series_table.loc[Salt("m3fm").hashed("series", uid), "reason"] == expected, kind
+    nameless = series_table.loc[Salt("m3fm").hashed("series", NAMELESS)]
     assert nameless["reason"] in ("unreadable", "missing_tags")
     assert nameless["files"] == len(DAMAGED) + 1
     assert len(series_table) == len(uids) + 1
@@ -124,7 +137,7 @@ def test_such_a_dataset_is_valid(curated, tmp_path):
 def test_the_geometry_of_what_was_rejected_is_on_record(curated):
     dataset, uids = curated
     table = pd.read_parquet(dataset / "series.parquet").set_index("series")
-    of = {kind: table.loc[hashed("m3fm", "series", uid)] for kind, uid in uids.items()}
+    of = {kind: table.loc[Salt("m3fm").hashed("series", uid)] for kind, uid in uids.items()}
     assert (of["gap"]["gaps"], of["gap of several slices"]["gaps"]) == (1, 1)
     assert of["gap"]["step_max_mm"] == pytest.approx(16)
     assert of["another slice at the same place"]["duplicates"] == 1

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from m3fm.cohort.dicom_folder import DicomFolder
+from m3fm.config import CurateConfig
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.regions import find_regions
+from m3fm.ct.store import open_volume
 from m3fm.ct.volume import read_nifti, write_nifti
+from m3fm.dataset.examine import examine, read_record
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 A0001, A0002, CIP = "chest_ct_A0001_B_64sl", "chest_ct_A0002_B40f_30sl", "cip_ct64_dicom_79sl"
@@ -104,3 +108,29 @@ def test_lung_boxes_are_those_of_a_label_map(files):
         box = np.array([edge for axis in places for edge in (axis.min(), axis.max() + 1)])
         outside = (np.array(found[name]) - box) * np.tile([-1, 1], 3)
         assert np.abs(outside).max() <= 2, (name, outside)
+
+
+@pytest.mark.parametrize("name", [A0001, A0002, CIP])
+def test_the_record_of_each_in_a_dataset(files, tmp_path, name):
+    (tmp_path / "records").mkdir()
+    (tmp_path / "volumes").mkdir()
+    chosen = files(name)
+    status = examine("x", "1.2.3", chosen, DicomFolder(chosen[0].parent), tmp_path, CurateConfig())
+    record = read_record(tmp_path, "x")
+    found = [record[column] for column in ("status", "reason", "slices", "gaps", "duplicates", "copies")]
+    assert (
+        found
+        == {
+            A0001: ["kept", "", 64, 0, 0, 0],
+            A0002: ["rejected", "too_few_slices", 30, 0, 0, 0],
+            CIP: ["kept", "", 79, 0, 0, 0],
+        }[name]
+    )
+    assert record["status"] == status
+    spacing = {A0001: (5.0, 0.842, 0.842), A0002: (8.0, 0.646, 0.646), CIP: (3.987, 4.172, 4.172)}[name]
+    assert [record[f"voxel_{axis}"] for axis in "zyx"] == pytest.approx(spacing, abs=1e-3)
+    assert (record["tilt_degrees"], record["oblique_degrees"]) == pytest.approx((0, 0), abs=1e-3)
+    if status == "kept":
+        assert record["air_hu"] == pytest.approx(-1000, abs=60)
+        stored = open_volume(tmp_path / record["volume"])
+        np.testing.assert_array_equal(stored, sitk.GetArrayFromImage(simpleitk(chosen)))

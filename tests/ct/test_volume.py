@@ -123,26 +123,66 @@ def test_nifti_of_floats_is_rounded_and_scaled_integers_are_scaled(tmp_path):
 
 def bad_nifti(kind, path: Path):
     affine = RAS @ lps_affine()[:, [2, 1, 0, 3]]
-    image = nibabel.Nifti1Image(HU.transpose(2, 1, 0), affine)
-    if kind == "4d":
-        image = nibabel.Nifti1Image(np.stack([HU, HU], -1), affine)
+    stored = HU.transpose(2, 1, 0)
+    match kind:
+        case "4d":
+            stored = np.stack([stored, stored], -1)
+        case "2d":
+            stored = stored[:, :, 0]
+        case "one slice":
+            stored = stored[:, :, :1]
+        case "colour":
+            stored = np.zeros(stored.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+        case "complex":
+            stored = stored.astype(np.complex64)
+        case "NaN":
+            stored = stored.astype(np.float32)
+            stored[3, 3, 3] = np.nan
+        case "infinite":
+            stored = stored.astype(np.float32)
+            stored[3, 3, 3] = np.inf
+        case "labels":
+            stored = (stored > 0).astype(np.uint8)
+        case "metres":
+            affine = affine / 1000
+        case "oblique":
+            affine = affine @ [[0.8, 0.6, 0, 0], [-0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    image = nibabel.Nifti1Image(stored, affine)
     if kind == "unoriented":
         image.set_sform(None, 0)
         image.set_qform(None, 0)
+    if kind in ("affine NaN", "affine zero"):
+        image.set_qform(None, 0)
+        image.header["srow_x"] = np.nan if kind == "affine NaN" else 0
+        image = nibabel.Nifti1Image(stored, None, image.header)
     nibabel.save(image, path)
     if kind == "cut":
         path.write_bytes(path.read_bytes()[:-500])
     if kind == "garbage":
         path.write_bytes(b"no image at all")
+    if kind == "empty":
+        path.write_bytes(b"")
 
 
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
         ("4d", "multi_frame"),
+        ("2d", "too_few_slices"),
+        ("one slice", "too_few_slices"),
+        ("colour", "derived"),
+        ("complex", "derived"),
+        ("NaN", "implausible_hu"),
+        ("infinite", "implausible_hu"),
+        ("labels", "implausible_hu"),
+        ("metres", "bad_tags"),
+        ("affine NaN", "bad_tags"),
+        ("affine zero", "bad_tags"),
+        ("oblique", "not_axial"),
         ("unoriented", "missing_tags"),
         ("cut", "unreadable"),
         ("garbage", "unreadable"),
+        ("empty", "unreadable"),
     ],
 )
 @pytest.mark.parametrize("suffix", ["nii", "nii.gz"])
