@@ -233,7 +233,7 @@ def index(dataset: Path, series: int) -> str:
 
 
 def difference(dataset: Path, series: int) -> str:
-    """Against a dataset without the last exam's labels and with another salt for none."""
+    """The dataset against itself: every row has to be compared."""
     from m3fm.dataset.diff import compare
 
     changes = compare(dataset, dataset)

@@ -34,7 +34,7 @@ IDENTIFYING = frozenset(
 """Texts that are a leak whatever else they are; other texts are none where the scanner is called the same."""
 TEXTS = frozenset({"AE", "LO", "LT", "SH", "ST", "UC", "UN", "UR", "UT"})
 IDENTITIES = frozenset({"DA", "DT", "PN", "UI"})
-EACH_IMAGE_HAS_ONE = frozenset({"SOPInstanceUID"})
+EACH_IMAGE_HAS_ONE = frozenset({"SOPInstanceUID", "ReferencedSOPInstanceUID"})
 """Not remembered, for they are many: what looks like a UID is a leak whether it is remembered or not."""
 STANDARD_UID = "1.2.840.10008."
 """How the UIDs of the DICOM standard itself begin."""

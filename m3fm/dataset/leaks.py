@@ -123,6 +123,7 @@ def _table_cells(path: Path, name: str) -> Iterator[Cell]:
                 column = pc.list_flatten(column)
             column = pc.unique(column.combine_chunks()).drop_null()
             if pa.types.is_integer(column.type) or pa.types.is_floating(column.type):
+                column = column.filter(pc.is_finite(column))
                 large = column.filter(pc.greater_equal(pc.abs(column), SMALLEST))
                 yield from ((where, str(int(n))) for n in large.to_pylist() if n == int(n))
             else:

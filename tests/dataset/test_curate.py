@@ -1,6 +1,8 @@
 """Curation: nothing is lost, nothing depends on chance, and nobody can be recognised."""
 
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 import chests
 import pandas as pd
 import pytest
-from chests import PATIENTS
+from chests import PATIENTS, Chests
 
 from m3fm.artifacts import Reference, read_manifest
 from m3fm.cohort.source import open_source
@@ -117,6 +119,72 @@ def test_killed_and_resumed_gives_the_same_and_repeats_nothing(curated, images, 
     assert Reference.to(out).digest == Reference.to(curated).digest
     assert contents(out) == contents(curated)
     assert all((out / "volumes" / name).stat().st_mtime_ns == when for name, when in untouched.items())
+
+
+@pytest.mark.slow
+def test_killed_ten_times_at_random_moments_gives_the_same(curated, images, tmp_path):
+    """Whenever it happens: while headers are read, series examined, tables written, folders renamed."""
+    seed = time.time_ns()
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    out = tmp_path / "dataset"
+    command = [sys.executable, "-c", SCRIPT, str(images), str(PATIENTS), str(out)]
+
+    def records() -> int:
+        return len(list(tmp_path.glob(".dataset.partial/records/[0-9a-f]*[0-9a-f].json")))
+
+    began = time.monotonic()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    longest = time.monotonic() - began
+    shutil.rmtree(out)
+    left = [0]
+    while len(left) <= 10:
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        more = moments.randint(0, 3)
+        while more and process.poll() is None and records() < left[-1] + more:
+            time.sleep(0.005)
+        try:
+            process.wait(timeout=moments.uniform(0, 1 if more else longest))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            left.append(records())
+        else:
+            assert process.returncode == 0
+            assert Reference.to(out).digest == Reference.to(curated).digest
+            shutil.rmtree(out)
+            left[-1] = 0
+    print(f"series that were done after each: {left}")
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert contents(out) == contents(curated)
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
+
+
+@pytest.mark.parametrize("last", ["search for leaks", "last rename"])
+def test_killed_in_its_last_steps_examines_nothing_again(
+    curated, images, tmp_path, monkeypatch, last, cluster
+):
+    class Killed(BaseException):
+        """What no code of ours expects, as a signal would be."""
+
+    def kill(*args: object, **options: object) -> None:
+        raise Killed
+
+    rename = Path.rename
+    out, source = tmp_path / "dataset", Chests(images, PATIENTS)
+    with monkeypatch.context() as patched:
+        if last == "search for leaks":
+            patched.setattr("m3fm.dataset.leaks.Leaks.check", kill)
+        else:
+            patched.setattr(Path, "rename", lambda path, to: (kill if to == out else rename)(path, to))
+        with pytest.raises(Killed):
+            curate(source, out, CurateConfig(), workers=2)
+    written = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob(".dataset.partial/volumes/*")}
+    assert len(written) == 10
+    curate(source, out, CurateConfig(), workers=2)
+    assert contents(out) == contents(curated)
+    assert {path.name: path.stat().st_mtime_ns for path in (out / "volumes").iterdir()} == written
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
 def test_a_crash_rejects_one_series_and_not_the_run(images, tmp_path, curated, capfd, cluster):

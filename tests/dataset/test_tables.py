@@ -6,7 +6,7 @@ import pytest
 
 from m3fm.cohort.source import ExamRecord, Nodule, Risk
 from m3fm.dataset.curate import SHARP_KERNEL, _preferred
-from m3fm.dataset.tables import Exam, label_rows, nodule_rows
+from m3fm.dataset.tables import KEYS, Exam, label_rows, nodule_rows, write_table
 from m3fm.tasks import SCREENING
 
 CANCER = Risk(labels=(0, 0, 1, 1, 1, 1), mask=(1, 1, 1, 0, 0, 0))
@@ -127,6 +127,23 @@ def test_sharp_kernels(kernel):
 )
 def test_soft_kernels(kernel):
     assert not SHARP_KERNEL.search(kernel.upper())
+
+
+def test_a_table_is_the_same_however_many_rows_become_columns_at_once(tmp_path, monkeypatch):
+    exams = [
+        Exam(f"e{n}", "site", ExamRecord(patient_id="p", timepoint=0, findings=CHEST, nodules=[NODULE]))
+        for n in range(7)
+    ]
+    rows = [row for exam in exams for row in label_rows(exam, "train", imaged=True)]
+    written = []
+    for at_once in (3, 1000):
+        monkeypatch.setattr("m3fm.dataset.tables.ROWS_AT_ONCE", at_once)
+        table = write_table(tmp_path, "labels", reversed(rows))
+        written.append((tmp_path / "labels.parquet").read_bytes())
+    assert written[0] == written[1]
+    expected = sorted(rows, key=lambda row: tuple(row[column] for column in KEYS["labels"]))
+    assert table.to_pylist() == expected
+    assert write_table(tmp_path, "nodules", iter([])).num_rows == 0
 
 
 def test_preferred_is_soft_then_thin_then_always_the_same():

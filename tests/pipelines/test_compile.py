@@ -48,6 +48,15 @@ def test_steps_share_one_volume(documents):
     assert set(mounted) == set(documents[0]["deploymentSpec"]["executors"])
 
 
+def test_only_curation_takes_the_salt_and_from_a_secret(documents):
+    executors = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    secrets = {name: found["secretAsEnv"] for name, found in executors.items() if "secretAsEnv" in found}
+    assert list(secrets) == ["exec-curate"]
+    (secret,) = secrets["exec-curate"]
+    assert secret["keyToEnv"] == [{"secretKey": "salt", "envVar": "M3FM_SALT"}]
+    assert secret["optional"]
+
+
 def test_digests_are_inputs_and_data_travel_by_reference(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
     for name, task in tasks.items():
