@@ -62,6 +62,8 @@ def find_lungs(coarse: Coarse) -> tuple[Mask, Mask, int]:
 
     Raises Rejected("no_lungs").
     """
+    if min(coarse.hu.shape) < 2:
+        raise Rejected("no_lungs", "the volume is smaller than a lung")
     inner, middle = _inner_air(coarse)
     trachea, end = _trachea(coarse, inner, middle)
     inner &= ~trachea

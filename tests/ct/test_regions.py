@@ -1,5 +1,9 @@
+import contextlib
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
 from m3fm.ct.geometry import Rejected
@@ -168,6 +172,26 @@ def test_without_lungs_there_is_a_reason(empty):
     with pytest.raises(Rejected) as caught:
         find_regions(np.full((64, 80, 80), empty, np.int16), COARSE)
     assert caught.value.reason == "no_lungs"
+
+
+edge = st.tuples(st.integers(0, 40), st.integers(0, 40))
+block = st.tuples(edge, edge, edge, st.sampled_from([-1000, -850, 40]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    shape=st.tuples(*[st.integers(2, 40)] * 3),
+    voxel_size=st.tuples(*[st.sampled_from([0.1, 0.7, 2.5, 10.0])] * 3),
+    blocks=st.lists(block, max_size=8),
+)
+def test_whatever_is_in_a_volume_there_are_boxes_or_a_reason(shape, voxel_size, blocks):
+    hu = np.full(shape, -1000, np.int16)
+    for *edges, value in blocks:
+        hu[tuple(slice(min(pair), max(pair)) for pair in edges)] = value
+    with contextlib.suppress(Rejected):
+        for box in find_regions(hu, voxel_size).values():
+            for start, stop, size in zip(box[::2], box[1::2], shape, strict=True):
+                assert 0 <= start < stop <= size
 
 
 def test_an_abdomen_has_no_lungs():
