@@ -16,6 +16,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from m3fm.artifacts import file_digest, seal, text_digest
 from m3fm.clinical import ELEMENTS
@@ -58,6 +59,10 @@ class Trial:
     def digest(self) -> str:
         """It never changes."""
         return text_digest(f"trial of {self.series}")
+
+    def listing(self) -> pa.Table:
+        """Nothing: what is kept is known from the records."""
+        return pa.table({})
 
     def exam(self, number: int) -> tuple[str, int, str]:
         """Patient, screening year and study of an exam."""
