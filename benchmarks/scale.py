@@ -89,6 +89,10 @@ class Trial:
         """It never changes."""
         return text_digest(f"trial of {self.series}")
 
+    def listing(self) -> pa.Table:
+        """Nothing: what is kept is known from the records."""
+        return pa.table({})
+
     def exam(self, number: int) -> tuple[str, int, str]:
         """Patient, screening year and study of an exam."""
         patient, year = divmod(number, EXAMS_PER_PATIENT)
