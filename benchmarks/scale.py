@@ -21,7 +21,6 @@ import pyarrow as pa
 
 from m3fm.artifacts import file_digest, seal, text_digest
 from m3fm.clinical import ELEMENTS
-from m3fm.cohort.selection import listing
 from m3fm.cohort.source import ExamRecord, Nodule, Risk
 from m3fm.config import TINY_SCALES, CurateConfig
 from m3fm.ct.arrange import Geometry
@@ -80,10 +79,6 @@ class Trial:
     def image_paths(self) -> Iterable[Path]:
         """None."""
         return []
-
-    def listing(self) -> pa.Table:
-        """No series: it is never looked at before it is curated."""
-        return listing({"series": []})
 
     def digest(self) -> str:
         """It never changes."""

@@ -167,8 +167,8 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     from m3fm.salt import check_source
 
     given, run = Reference.parse(cohort), _configured(config)
-    source = open_source(kind, given.path, run.curate.labels)
     check_source(kind, given.path)
+    source = open_source(kind, given.path, run.curate.labels)
     if source.digest() != given.digest:
         given.resolve()
 

@@ -91,7 +91,6 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["cohort", "nlst"], "m3fm cohort nlst DIRECTORY"),
         (["cohort", "nlst", "empty", "--index", "x"], "--index and --download are for idc"),
         (["cohort", "idc", "--index", "nowhere"], "nowhere is missing"),
-        (["curate", "tables", "out", "--kind", "hospital"], "M3FM_SALT is not set"),
         (["curate", "empty", "out", "--params", "salted.yaml"], "set the environment variable M3FM_SALT"),
         (["dataset", "diff", "empty", "empty"], "empty is no finished output"),
         (["dataset", "diff", "empty", "nowhere"], "nowhere is no directory"),

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from m3fm.cohort.dicom_folder import DicomFolder
+from m3fm.cohort.source import open_source
 from m3fm.config import CurateConfig
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.regions import find_regions
 from m3fm.ct.store import open_volume
 from m3fm.ct.volume import read_nifti, write_nifti
-from m3fm.dataset.examine import examine, read_record
+from m3fm.dataset.examine import WORK, examine, read_record
+from m3fm.salt import Salt
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 A0001, A0002, CIP = "chest_ct_A0001_B_64sl", "chest_ct_A0002_B40f_30sl", "cip_ct64_dicom_79sl"
@@ -112,10 +113,11 @@ def test_lung_boxes_are_those_of_a_label_map(files):
 
 @pytest.mark.parametrize("name", [A0001, A0002, CIP])
 def test_the_record_of_each_in_a_dataset(files, tmp_path, name):
-    (tmp_path / "records").mkdir()
+    (tmp_path / WORK / "seen").mkdir(parents=True)
     (tmp_path / "volumes").mkdir()
     chosen = files(name)
-    status = examine("x", "1.2.3", chosen, DicomFolder(chosen[0].parent), tmp_path, CurateConfig())
+    source = open_source("dicom", chosen[0].parent)
+    status = examine("x", "1.2.3", chosen, source, tmp_path, CurateConfig(), Salt("m3fm"))
     record = read_record(tmp_path, "x")
     found = [record[column] for column in ("status", "reason", "slices", "gaps", "duplicates", "copies")]
     assert (

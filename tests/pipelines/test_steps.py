@@ -106,13 +106,11 @@ def hold(out: Path, begun: "multiprocessing.synchronize.Event", seconds: float) 
 
 def test_real_patients_are_not_curated_without_a_salt(tmp_path, monkeypatch):
     from m3fm.config import preset
-    from pipelines.runner import source_reference
 
     monkeypatch.delenv("M3FM_SALT", raising=False)
-    (tmp_path / "scans").mkdir()
-    reference = source_reference(tmp_path / "scans", "dicom")
+    reference = str(Reference(tmp_path, "0" * 64))
     with pytest.raises(InputError, match="M3FM_SALT is not set"):
-        steps.curate(reference, "dicom", preset("tiny").to_json(), "code", str(tmp_path / "state"))
+        steps.curate(reference, "nlst", preset("tiny").to_json(), "code", str(tmp_path / "state"))
 
 
 def test_waits_for_another_process_that_makes_the_same(tmp_path, capsys):
