@@ -33,7 +33,9 @@ def read_ct(path: Path, series: str | None = None) -> Series:
     if not found:
         raise InputError(f"{path} holds no DICOM image: name a folder of DICOM files or a .nii(.gz) file")
     if series is None and len(found) > 1:
-        sizes = ", ".join(f"{uid} ({len(files)} slices)" for uid, files in sorted(found.items()))
+        sizes = ", ".join(
+            f"{uid or 'damaged files'} ({len(files)} slices)" for uid, files in sorted(found.items())
+        )
         raise InputError(f"{path} holds {len(found)} series, name the folder of one: {sizes}")
     if series is not None and series not in found:
         raise InputError(f"{path} holds no series {series}; there are {', '.join(sorted(found))}")
