@@ -383,7 +383,7 @@ KINDS = {
     "damaged JPEG 2000": ("unreadable", broken_stream(JPEG2000Lossless)),
     "damaged RLE": ("unreadable", broken_stream(RLELossless)),
     # Tags.
-    **{f"without {keyword}": ("missing_tags", drop(keyword)) for keyword in REQUIRED},
+    **{f"without {keyword}": ("missing_tags", drop(keyword)) for keyword in sorted(REQUIRED)},
     "empty position": ("missing_tags", put("ImagePositionPatient", None, [4])),
     "spacing NaN": ("bad_tags", raw("PixelSpacing", b"NaN\\NaN ")),
     "spacing infinite": ("bad_tags", raw("PixelSpacing", b"inf\\inf ")),
