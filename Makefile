@@ -55,5 +55,7 @@ lock: .venv/ready
 	$(BIN)/pip install --quiet -c requirements.lock -e '.[dev]'
 	@touch $@
 
+# What the commands above write; results of `make data`, too.
 clean:
-	rm -rf .venv $(M3FM_STATE)
+	rm -rf .venv $(M3FM_STATE) data dvc.lock .dvc/cache .dvc/tmp build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -68,6 +68,7 @@ class Trial:
 
     name = "trial"
     test_only = False
+    simulated = True
 
     def __init__(self, series: int) -> None:
         self.series = series

@@ -100,7 +100,13 @@ def manifest_path(directory: Path) -> Path:
 
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of an artifact directory, whichever kind it is."""
-    manifest: dict[str, Any] = json.loads(manifest_path(directory).read_text())
+    path = manifest_path(directory)
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: make {directory} again") from error
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise InputError(f"{path} is damaged: make {directory} again")
     return manifest
 
 
@@ -114,6 +120,10 @@ def check_files(directory: Path) -> None:
             raise InputError(
                 f"{path} was changed after it was written: {directory} is damaged, make it again"
             )
+    if (directory / "series.parquet").is_file():
+        from m3fm.dataset.volumes import check_volumes
+
+        check_volumes(directory)
 
 
 @dataclass(frozen=True)

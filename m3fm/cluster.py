@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     """Connect to Ray: to the cluster that RAY_ADDRESS names, or to a new one with `cpus` CPUs here.
 
     The new one ends with the block, and with this process should that be killed; nothing of it is left.
+    It listens on this machine's loopback alone.
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address = os.environ.get("RAY_ADDRESS")
@@ -33,6 +35,7 @@ def local_ray(cpus: int) -> Iterator[None]:
     options: dict[str, object] = {"address": address}
     with contextlib.ExitStack() as stack:
         if address is None:
+            _stay_on_loopback()
             directory = _temporary_directory()
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
             options = {
@@ -47,13 +50,21 @@ def local_ray(cpus: int) -> Iterator[None]:
         yield
 
 
+def _stay_on_loopback() -> None:
+    """Let Ray take 127.0.0.1 for what it is: it would replace it by an address that others can reach."""
+    from ray._private import services
+
+    services.resolve_ip_for_localhost = lambda host: host
+
+
 def _temporary_directory() -> Path:
     """A new directory for Ray's sockets and logs, named for this process; those of dead ones are removed."""
     parent = tempfile.gettempdir()
     if len(parent) > LONGEST_PARENT:
         parent = "/tmp"
     for left in Path(parent).glob(f"{PREFIX}*"):
-        if not _is_alive(int(left.name.removeprefix(PREFIX).split("-")[0])):
+        named = re.fullmatch(rf"{PREFIX}(\d+)-.*", left.name)
+        if named and not _is_alive(int(named[1])):
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
 

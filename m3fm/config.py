@@ -6,7 +6,7 @@ the presets do not know is refused by name. The same classes describe a laptop's
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,7 +14,12 @@ from m3fm.artifacts import text_digest
 from m3fm.errors import InputError
 from m3fm.salt import VARIABLE, Salt
 
-Size3 = tuple[int, int, int]
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Size3 = tuple[Count, Count, Count]
 Pair = tuple[float, float]
 
 
@@ -58,14 +63,14 @@ class Scale(Config):
 class TextConfig(Config):
     """The text transformer (paper: RoBERTa base, 12 layers of 768) and its tokenizer."""
 
-    width: int = 768
-    depth: int = 12
-    heads: int = 12
-    vocabulary: int = 50265
-    dropout: float = 0.1
-    max_tokens: int = 160
+    width: Count = 768
+    depth: Count = 12
+    heads: Count = 12
+    vocabulary: Count = 50265
+    dropout: Share = 0.1
+    max_tokens: Count = 160
     """Clinical text is cut to this many tokens, the closing one included."""
-    max_question_tokens: int = 50
+    max_question_tokens: Count = 50
     pretrained: Path | None = None
     """Directory of a `transformers` encoder whose weights are taken; the sizes above then come from it."""
     tokenizer: Path | None = None
@@ -75,31 +80,45 @@ class TextConfig(Config):
 class ModelConfig(Config):
     """M3FM's sizes (paper, Methods: M3FM)."""
 
-    width: int
+    width: Count
     """Of image and task tokens."""
-    depth: int
+    depth: Count
     """Blocks of the image encoder."""
-    heads: int
-    task_depth: int = 4
-    registers: int = 3
-    head_width: int = 1024
+    heads: Count
+    task_depth: Count = 4
+    registers: Natural = 3
+    head_width: Count = 1024
     """Hidden width of the predictors."""
     scales: dict[str, Scale]
     text: TextConfig = TextConfig()
 
 
+def check_whole(what: str, samples: int, micro_batch: int) -> None:
+    """Raise ValueError where samples do not come in whole micro-batches: some would be left out unsaid."""
+    if samples < micro_batch or samples % micro_batch:
+        raise ValueError(f"{what} is {samples}, which is no whole number of micro-batches of {micro_batch}")
+
+
 class SimulateConfig(Config):
     """The simulated screening cohort."""
 
-    patients: int = 140
-    seed: int = 2025
-    rows: int = 80
+    patients: Count = 140
+    seed: Natural = 2025
+    rows: int = Field(default=80, ge=16, le=1024)
     """Rows and columns of a slice."""
-    field_of_view_mm: float = 340.0
-    slices: tuple[int, int] = (64, 72)
+    field_of_view_mm: Positive = 340.0
+    slices: tuple[Count, Count] = (64, 72)
     """Fewest and most axial slices of a sound series."""
-    broken_share: float = 0.03
+    broken_share: Share = 0.03
     """Share of the axial series that are written broken on purpose, and must be rejected."""
+
+    @model_validator(mode="after")
+    def _slices_rise(self) -> Self:
+        if self.slices[0] > self.slices[1]:
+            raise ValueError(
+                f"slices: the fewest, {self.slices[0]}, are more than the most, {self.slices[1]}"
+            )
+        return self
 
 
 class LabelConfig(Config):
@@ -116,16 +135,22 @@ class LabelConfig(Config):
 class CurateConfig(Config):
     """Which series are kept, their labels, how patients are split, and under which salt they are hashed."""
 
-    min_slices: int = 64
+    min_slices: Count = 64
     """Paper, Methods: series with fewer axial slices are excluded."""
     salt_fingerprint: str = Field(
         default_factory=lambda: Salt.of_environment().fingerprint, pattern="^[0-9a-f]{16}$"
     )
     """Of the salt in M3FM_SALT (`m3fm dataset salt` prints it): another salt is another configuration."""
-    seed: int = 2025
-    val_share: float = 0.1
-    test_share: float = 0.3
+    seed: Natural = 2025
+    val_share: Share = 0.1
+    test_share: Share = 0.3
     labels: LabelConfig = LabelConfig()
+
+    @model_validator(mode="after")
+    def _shares_are_of_a_whole(self) -> Self:
+        if self.val_share + self.test_share > 1:
+            raise ValueError("val_share and test_share are more than all patients")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -138,61 +163,72 @@ class CurateConfig(Config):
 class OptimizerConfig(Config):
     """AdamW with warm-up and cosine decay (paper, Training details)."""
 
-    steps: int
-    warmup: int
-    lr: float
-    weight_decay: float = 0.05
-    layer_decay: float = 1.0
+    steps: Count
+    warmup: Natural
+    lr: Positive
+    weight_decay: NotNegative = 0.05
+    layer_decay: Positive = 1.0
     """Learning rate of each earlier block relative to the next one's."""
-    clip_norm: float = 1.0
-    checkpoint_every: int = 1000
-    seed: int = 2025
+    clip_norm: Positive = 1.0
+    checkpoint_every: Count = 1000
+    seed: Natural = 2025
 
 
 class PretrainConfig(Config):
     """Masked autoencoding of CT volumes (paper, Self-supervised pretraining and Training details)."""
 
     optimizer: OptimizerConfig
-    batch: int = 192
-    micro_batch: int = 1
+    batch: Count = 192
+    micro_batch: Count = 1
     """Samples that one worker computes at once; each micro-batch has a scale of its own."""
-    mask_ratio: float = 0.85
-    decoder_depth: int = 2
-    decoder_width: int = 512
-    decoder_heads: int = 16
-    loss_token_slices: int = 2
+    mask_ratio: float = Field(default=0.85, gt=0, lt=1)
+    decoder_depth: Count = 2
+    decoder_width: Count = 512
+    decoder_heads: Count = 16
+    loss_token_slices: Count = 2
     """Slices of tokens whose voxels are predicted; the rest cost nothing."""
     scale_range: tuple[Pair, Pair, Pair] = ((0.5, 2.0), (0.6, 1.4), (0.6, 1.4))
     """Random resizing along slices, rows, columns; voxel sizes change with it."""
-    hu_shift: float = 50.0
+    hu_shift: NotNegative = 50.0
     """Largest random shift of either end of the HU window."""
+
+    @model_validator(mode="after")
+    def _micro_batches_fill_the_batch(self) -> Self:
+        check_whole("batch", self.batch, self.micro_batch)
+        return self
 
 
 class TrainConfig(Config):
     """Task-parallel multitask training (paper, Multitask learning and Training details)."""
 
     optimizer: OptimizerConfig
-    batch: int = 12
+    batch: Count = 12
     """Samples of each of the 17 tasks in one optimiser step."""
-    retrieval_batch: int = 768
+    retrieval_batch: Count = 768
     """Samples of the clinical information retrieval tasks together."""
-    micro_batch: int = 12
+    micro_batch: Count = 12
     """Samples of one task that one worker computes at once."""
-    element_dropout: float = 0.2
+    element_dropout: Share = 0.2
     """Share of clinical elements left out of the text, at random."""
-    hu_shift: float = 50.0
-    rotation_degrees: float = 10.0
+    hu_shift: NotNegative = 50.0
+    rotation_degrees: NotNegative = 10.0
     """Largest in-plane rotation."""
-    padding_mm: float = 10.0
+    padding_mm: NotNegative = 10.0
     """Largest random margin added to each side of a region's box."""
+
+    @model_validator(mode="after")
+    def _micro_batches_fill_the_batches(self) -> Self:
+        check_whole("batch", self.batch, self.micro_batch)
+        check_whole("half of retrieval_batch", self.retrieval_batch // 2, self.micro_batch)
+        return self
 
 
 class LaunchConfig(Config):
     """How many Ray workers do the work."""
 
-    workers: int = 2
-    gpus_per_worker: float = 0.0
-    loaders: int = 0
+    workers: Count = 2
+    gpus_per_worker: NotNegative = 0.0
+    loaders: Natural = 0
     """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
@@ -200,9 +236,9 @@ class LaunchConfig(Config):
 class EvaluateConfig(Config):
     """Intervals of the AUC."""
 
-    resamples: int = 2000
-    level: float = 0.95
-    seed: int = 2025
+    resamples: Count = 2000
+    level: float = Field(default=0.95, gt=0, lt=1)
+    seed: Natural = 2025
 
 
 class RunConfig(Config):
@@ -309,7 +345,7 @@ def load(path: Path) -> RunConfig:
 
     try:
         changes = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(changes, dict) or "preset" not in changes:
         raise InputError(f"{path} must name a preset, as in `preset: tiny`")

@@ -20,6 +20,10 @@ class State:
     def __post_init__(self) -> None:
         """Its path is handed to other processes, so it is absolute."""
         object.__setattr__(self, "root", self.root.absolute())
+        if found := sorted(set(str(self.root)) & set("?#%")):
+            raise InputError(
+                f"{self.root} holds {' '.join(found)}, and is part of addresses: give another --state"
+            )
 
     @classmethod
     def default(cls) -> "State":
@@ -57,6 +61,7 @@ class State:
             "RAY_USAGE_STATS_ENABLED": "0",
             "MLFLOW_DISABLE_TELEMETRY": "true",
             "GX_ANALYTICS_ENABLED": "false",
+            "ORT_DISABLE_TELEMETRY": "1",
             "DO_NOT_TRACK": "1",
         }
 

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from m3fm.cohort.source import is_simulated
 from m3fm.errors import InputError
 
 VARIABLE = "M3FM_SALT"
@@ -57,9 +58,8 @@ def check_source(kind: str, root: Path) -> None:
 
     Of a plain folder of DICOM, which is for trying things out, the user is only warned.
     """
-    simulated = (root / "cohort.json").is_file()
     salt = os.environ.get(VARIABLE, "")
-    if simulated or len(salt) >= SHORTEST:
+    if is_simulated(root) or len(salt) >= SHORTEST:
         return
     found = "is not set" if not salt else f"has fewer than {SHORTEST} characters"
     reason = (

@@ -253,10 +253,12 @@ def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: Eval
             advance(list(TASKS).index(task) + 1, f"{task}, {samples} samples")
 
         predictions = predict(checkpoint, dataset, split, progress=counted)
+    manifest = read_manifest(dataset)
     context = {
+        "simulated": manifest["source"]["simulated"],
         "dataset": Reference.to(dataset).digest,
         "checkpoint": Reference.to(checkpoint).digest,
-        "counts": read_manifest(dataset)["counts"],
+        "counts": manifest["counts"],
         "training": read_manifest(checkpoint)["inputs"],
     }
     summarise(predictions, out, config, context)

@@ -117,10 +117,18 @@ def _prepared(state: State, code: str) -> Iterator[Path]:
 def forget_unsound(cache: Path) -> None:
     """Drop from Kubeflow's cache what names a directory that is gone, damaged or made anew."""
     for entry in cache.glob("*.json"):
+        if not _names_sound_outputs(entry):
+            entry.unlink()
+
+
+def _names_sound_outputs(entry: Path) -> bool:
+    """Whether all that an entry of the cache refers to is as it was; no, where it is half written."""
+    try:
         outputs = json.loads(entry.read_text()).values()
         references = [Reference.parse(output) for output in outputs if isinstance(output, str)]
-        if not all(sound(reference.path) == reference for reference in references):
-            entry.unlink()
+    except (ValueError, AttributeError, InputError):
+        return False
+    return all(sound(reference.path) == reference for reference in references)
 
 
 def _failure(state: State, screen: Screen, log: Path) -> StepFailed:

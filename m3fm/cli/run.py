@@ -111,19 +111,19 @@ def _places(finished: "Finished", state: State) -> None:
     from m3fm.artifacts import Reference
     from m3fm.cli.show import results
 
-    paths = {
-        name: Reference.parse(finished.outputs[name]).path for name in ("evaluation", "dataset", "bundle")
-    }
+    made = ("evaluation", "dataset", "checkpoint", "bundle")
+    paths = {name: Reference.parse(finished.outputs[name]).path for name in made}
     results(paths["evaluation"])
     database = state.root / "mlflow" / "mlflow.db"
     mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
     lines = {
         "report": paths["evaluation"] / "report.html",
         "dataset": f"{paths['dataset']} ({finished.outputs['dataset_version']})",
+        "checkpoint": paths["checkpoint"],
         "ONNX bundle": paths["bundle"],
         "MLflow database": database,
         "model": finished.outputs["model"],
-        "MLflow's pages": f"{mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
+        "MLflow's pages": f"MLFLOW_DISABLE_TELEMETRY=true {mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
     }
     for name, value in lines.items():
         typer.echo(f"{name:<16}{value}")

@@ -1,6 +1,7 @@
 """Commands for single steps: from directory to directory, by the same functions as the pipeline's."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,15 @@ import typer
 from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
 from m3fm.cli.show import made, results
 from m3fm.errors import InputError
+
+
+class Split(StrEnum):
+    """Parts of a dataset, by patient."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+
 
 Dataset = Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")]
 Checkpoint = Annotated[Path, typer.Argument(help="Directory that m3fm train wrote.")]
@@ -63,7 +73,7 @@ def validate(
     A table of predictions, of m3fm or any other system, is checked against its own contract.
     """
     if dataset.is_dir():
-        _existing(dataset)
+        _existing(dataset=dataset)
     elif dataset.suffix != ".parquet":
         raise InputError(f"{dataset} is no directory: give the dataset, or predictions in parquet")
     entered()
@@ -77,7 +87,7 @@ def validate(
 def pretrain(dataset: Dataset, out: Out, params: Params = None, as_json: AsJson = False) -> None:
     """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on."""
     run = configured(params)
-    _existing(dataset)
+    _existing(dataset=dataset)
     entered()
     from m3fm.training.pretrain import pretrain
 
@@ -97,7 +107,7 @@ def train(
 ) -> None:
     """Train the model on all tasks. Interrupted, the same command goes on where it was."""
     run = configured(params)
-    _existing(dataset, *([pretrained] if pretrained else []))
+    _existing(dataset=dataset, pretrained=pretrained)
     entered()
     from m3fm.training.multitask import train
 
@@ -110,17 +120,17 @@ def evaluate(
     checkpoint: Checkpoint,
     dataset: Dataset,
     out: Out,
-    split: Annotated[str, typer.Option(help="test, val or train.")] = "test",
+    split: Annotated[Split, typer.Option(help="Whose exams are predicted.")] = Split.test,
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a checkpoint: AUC with intervals by task, and OUT/report.html."""
     run = configured(params)
-    _existing(checkpoint, dataset)
+    _existing(checkpoint=checkpoint, dataset=dataset)
     entered()
     from m3fm import steps
 
-    steps.measure(checkpoint, dataset, split, out, run.evaluate)
+    steps.measure(checkpoint, dataset, split.value, out, run.evaluate)
     results(out, as_json)
 
 
@@ -136,7 +146,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
-    _existing(checkpoint, dataset, evaluation)
+    _existing(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
     entered()
     from m3fm.artifacts import Reference, source_digest
     from m3fm.deploy.export import export
@@ -163,7 +173,8 @@ def register(
     """Register a bundle in MLflow with its lineage; the same bundle twice is one version."""
     run = configured(params)
     histories = {"train": checkpoint, **({} if pretrained is None else {"pretrain": pretrained})}
-    _existing(bundle, evaluation, *histories.values())
+    _existing(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
+    _of_one_model(bundle, evaluation, checkpoint)
     root = entered(state).root
     from m3fm import steps
     from m3fm.deploy.bundle import read
@@ -186,11 +197,37 @@ def register(
     typer.echo(json.dumps({"model": name, "run": version.run_id}) if as_json else name)
 
 
-def _existing(*directories: Path) -> None:
-    """Refuse what is no output of an earlier step, or is damaged."""
+MADE_BY = {
+    "dataset": ("curate", "dataset.json", "series.parquet"),
+    "pretrained": ("pretrain", "checkpoint.json", "model.safetensors"),
+    "checkpoint": ("train", "checkpoint.json", "tokenizer.json"),
+    "evaluation": ("evaluate", "evaluation.json", "predictions.parquet"),
+    "bundle": ("export", "bundle.json", "answer.onnx"),
+}
+"""By what a directory is, the command that writes it, and two files by which it is known."""
+
+
+def _existing(**directories: Path | None) -> None:
+    """Refuse what is not what its name here says, or is damaged."""
     from m3fm.artifacts import Reference
 
-    for directory in directories:
+    for kind, directory in directories.items():
+        if directory is None:
+            continue
         if not directory.is_dir():
             raise InputError(f"{directory} is no directory: give one that an earlier step wrote")
+        command, *files = MADE_BY[kind]
+        if not all((directory / name).is_file() for name in files):
+            raise InputError(f"{directory} is no finished output of m3fm {command}: give one")
         Reference.to(directory).resolve()
+
+
+def _of_one_model(bundle: Path, evaluation: Path, checkpoint: Path) -> None:
+    """Refuse an evaluation or a checkpoint that is another model's than the bundle's."""
+    from m3fm.artifacts import Reference
+    from m3fm.deploy.bundle import read
+
+    lineage = read(bundle).lineage
+    for name, directory in (("evaluation", evaluation), ("checkpoint", checkpoint)):
+        if lineage.get(name) != Reference.to(directory).digest:
+            raise InputError(f"{directory} is not the {name} that {bundle} was made with: give that one")

@@ -24,6 +24,7 @@ class DicomFolder:
 
     name = "dicom"
     test_only = True
+    simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where there is none."""

@@ -44,6 +44,7 @@ class HospitalSource:
         self.root, self.images = root, root / "images"
         self.mapping = read_mapping(root / MAPPING)
         self.name, self.test_only = self.mapping.name, self.mapping.test_only
+        self.simulated = False
         mapping = self.mapping
         keys = [mapping.patient_id, mapping.study_uid, mapping.timepoint, mapping.exam]
         columns = [*mapping.elements.values(), *mapping.labels.values()]

@@ -41,6 +41,7 @@ class IdcSource:
 
     name = "idc"
     test_only = False
+    simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open a folder that holds idc_index.parquet and images, or an index; raises InputError."""

@@ -66,6 +66,7 @@ class MidrcSource:
 
     name = "midrc"
     test_only = False
+    simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where a table or a column is missing."""

@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING
 from m3fm.artifacts import file_digest
 from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element, Value
 from m3fm.cohort import labels
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, images_below, listing_digest
+from m3fm.cohort.source import (
+    ExamRecord,
+    Nodule,
+    Risk,
+    files_below,
+    images_below,
+    is_simulated,
+    listing_digest,
+)
 from m3fm.cohort.tables import Table, find_table
 from m3fm.errors import InputError
 
@@ -107,6 +115,7 @@ class NlstSource:
         if not self.tables.is_dir():
             raise InputError(f"{self.tables} is missing: a cohort has its CSV in tables, its DICOM in images")
         self.root = root
+        self.simulated = is_simulated(root)
         self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
         self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen",))
         self._ctab = self._table("ctab", _ABNORMALITY_COLUMNS)

@@ -106,6 +106,7 @@ class OpenM3ChestSource:
 
     name = "openm3chest"
     test_only = False
+    simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where there are no labels. No choice applies: they are given."""

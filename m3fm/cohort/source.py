@@ -89,6 +89,9 @@ class Source(Protocol):
     test_only: bool
     """True for an independent source: no model learns from any of its patients."""
 
+    simulated: bool
+    """True for drawn phantoms: what is learnt from them says nothing about patients."""
+
     def site(self, series: "Series") -> str:
         """The institution a series was taken at."""
         ...
@@ -122,6 +125,11 @@ def open_source(kind: str, root: Path, choices: "LabelConfig | None" = None) -> 
     module, name = KINDS[kind].split(":")
     source: Source = getattr(importlib.import_module(module), name)(root, choices or LabelConfig())
     return source
+
+
+def is_simulated(root: Path) -> bool:
+    """Whether a folder is a cohort that `m3fm simulate` wrote."""
+    return (root / "cohort.json").is_file()
 
 
 def files_below(root: Path) -> Iterator[Path]:

@@ -69,7 +69,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
         counts, leaks = write_tables(partial, source, records, config, salt)
         manifest = {
             "schema_version": SCHEMA_VERSION,
-            "source": {"name": source.name, "digest": inputs["source"]},
+            "source": {"name": source.name, "digest": inputs["source"], "simulated": source.simulated},
             "config": inputs["config"],
             "counts": counts,
         }

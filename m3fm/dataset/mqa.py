@@ -21,6 +21,7 @@ from m3fm.cohort.source import Nodule
 from m3fm.config import Scale, TrainConfig
 from m3fm.ct import store, transforms
 from m3fm.dataset.rows import Grouped, Row, Rows
+from m3fm.errors import InputError
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
 from m3fm.tasks import TASKS, Task
 
@@ -28,6 +29,16 @@ Box = tuple[int, int, int, int, int, int]
 
 NODULE = ("number", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation", "new")
 """Columns of nodules.parquet that a report is made of."""
+
+
+def check_trainable(dataset: Path) -> None:
+    """Raise InputError where no exam of a training patient has a series that was kept."""
+    series = pq.read_table(dataset / "series.parquet", columns=["status", "split"])
+    if ("kept", "train") not in zip(series["status"].to_pylist(), series["split"].to_pylist()):
+        raise InputError(
+            f"{dataset} has no kept series of a training patient, so there is nothing to learn from;"
+            " what comes from a plain folder of DICOM is for testing only"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -179,6 +179,9 @@ def _warnings(dataset: Path) -> list[str]:
     """What is allowed, and yet somebody should know: splits and tasks with too little to learn or test."""
     splits = pd.read_parquet(dataset / "splits.parquet")["split"]
     found = [f"no patient is in {split}" for split in SPLITS if split not in set(splits)]
+    status = pq.read_table(dataset / "series.parquet", columns=["status"])["status"]
+    if "kept" not in status.to_pylist():
+        found.insert(0, "no series is kept: there is no volume to learn from or to test on")
     labels = pq.read_table(dataset / "labels.parquet", columns=["task", "split", "label"])
     rows = pd.DataFrame({name: labels[name].to_pandas() for name in ("task", "split")})
     occurring = rows.assign(label=classes(labels)).groupby(["task", "split"])["label"].nunique()

@@ -15,8 +15,9 @@ from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.errors import InputError
 
 MANIFEST = "bundle.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 NOTICE = "Research software, not a medical device"
+PHANTOMS = "Trained on simulated patients: it has seen drawn phantoms only, and says nothing about real ones"
 
 
 class BundleTask(Config):
@@ -42,11 +43,18 @@ class Bundle(Config):
     scales: dict[str, Scale]
     max_tokens: int
     max_question_tokens: int
+    simulated: bool
+    """Whether it was trained on simulated patients."""
     parity: dict[str, float]
     """By task, what no probability of the graphs differed from torch's by more than when it was exported."""
     lineage: dict[str, str]
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of every other file."""
+
+    @property
+    def notice(self) -> str:
+        """What stands wherever answers are shown."""
+        return f"{NOTICE}. {PHANTOMS}" if self.simulated else NOTICE
 
     def task(self, name: str) -> BundleTask:
         """A task by its name; raises InputError where the bundle has none of that name."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from m3fm.artifacts import read_manifest
-from m3fm.deploy.bundle import NOTICE, Bundle
+from m3fm.deploy.bundle import Bundle
 
 _REGIONS = {
     "one_lung": "each lung",
@@ -27,8 +27,10 @@ def text(bundle: Bundle, evaluation: Path | None) -> str:
             "",
             "## Intended use",
             "",
-            f"{NOTICE}. For research on lung cancer screening; not for diagnosis, treatment or any other",
-            "decision about a patient. Probabilities are as the model gives them; they are not calibrated.",
+            f"**{bundle.notice}.**",
+            "",
+            "For research on lung cancer screening; not for diagnosis, treatment or any other decision about",
+            "a patient. Probabilities are as the model gives them; they are not calibrated.",
             "",
             "## Tasks",
             "",

@@ -14,7 +14,7 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from m3fm.artifacts import Reference, check_files, seal, written_whole
+from m3fm.artifacts import Reference, check_files, read_manifest, seal, written_whole
 from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.deploy import card, parity
 from m3fm.deploy.bundle import FORMAT_VERSION, MANIFEST, Bundle, BundleTask
@@ -96,19 +96,20 @@ def export(
     lineage = {"checkpoint": Reference.to(checkpoint).digest, **lineage}
     if evaluation is not None:
         lineage["evaluation"] = Reference.to(evaluation).digest
+    simulated = dataset is not None and read_manifest(dataset)["source"]["simulated"]
     with written_whole(out) as partial:
         save_sharing_weights(dict(graphs(model)), partial)
         size = (partial / WEIGHTS).stat().st_size
         assert size <= 1.05 * unique_bytes(model), f"{size} bytes of weights: a tensor is stored twice"
         tokenizer.save(str(partial / "tokenizer.json"))
         differences = parity.check(model, tokenizer, partial, dataset)
-        bundle = describe(model, lineage, differences)
+        bundle = describe(model, lineage, differences, simulated)
         (partial / "MODEL_CARD.md").write_text(card.text(bundle, evaluation), encoding="utf-8")
         seal(partial, MANIFEST, bundle.model_dump(mode="json", exclude={"files"}))
 
 
-def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float]) -> Bundle:
-    """The manifest of a model's bundle."""
+def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float], simulated: bool) -> Bundle:
+    """The manifest of a bundle of a model, which was trained on simulated patients or real ones."""
     return Bundle(
         format_version=FORMAT_VERSION,
         preprocessing_version=PREPROCESSING_VERSION,
@@ -127,6 +128,7 @@ def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float]
         scales=model.config.scales,
         max_tokens=model.config.text.max_tokens,
         max_question_tokens=model.config.text.max_question_tokens,
+        simulated=simulated,
         parity=differences,
         lineage=lineage,
     )

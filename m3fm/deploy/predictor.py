@@ -15,7 +15,7 @@ from m3fm.ct import transforms
 from m3fm.ct.geometry import Box
 from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series
-from m3fm.deploy.bundle import NOTICE, BundleTask, read
+from m3fm.deploy.bundle import BundleTask, read
 from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
 from m3fm.deploy.runtime import Device, Tokens, sessions
 from m3fm.errors import InputError
@@ -263,7 +263,7 @@ def run_predict(
     else:
         answers = predictor.predict(series, elements, report, tasks or None)
     return {
-        "notice": NOTICE,
+        "notice": predictor.bundle.notice,
         "bundle": predictor.digest,
         "provider": predictor.graphs.provider,
         "answers": answers,

@@ -1,6 +1,7 @@
 """The graphs of a bundle under ONNX Runtime, on the CPU or a GPU; without torch."""
 
 import importlib.util
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -23,6 +24,17 @@ SMALLEST = "question"
 """The graph that is loaded first, to see whether the device works."""
 
 
+def quiet_runtime() -> Any:
+    """The module onnxruntime, which would else write an identifier into the home directory and report home.
+
+    It looks at the variable when it is imported; its function for the same comes too late.
+    """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    return onnxruntime
+
+
 @dataclass(frozen=True, eq=False)
 class Tokens:
     """Tokens [B, N, C] of an image or a text, and which of them [B, N] count."""
@@ -41,9 +53,8 @@ class Sessions:
         self.provider: str = self._session(SMALLEST).get_providers()[0]
 
     def _session(self, graph: str) -> "onnxruntime.InferenceSession":
-        import onnxruntime
-
         if graph not in self._loaded:
+            onnxruntime = quiet_runtime()
             path = self.directory / f"{graph}.onnx"
             self._loaded[graph] = onnxruntime.InferenceSession(path, providers=self.providers)
         return self._loaded[graph]
@@ -105,7 +116,7 @@ def sessions(bundle: Path, device: Device = "cpu") -> Sessions:
     GPU is asked for and does not work: it is never replaced by the CPU in silence.
     """
     check_installation()
-    import onnxruntime
+    onnxruntime = quiet_runtime()
 
     if device not in get_args(Device):
         raise InputError(f"no device is called {device!r}; there are {', '.join(get_args(Device))}")

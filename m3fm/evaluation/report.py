@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from m3fm.config import EvaluateConfig
+from m3fm.deploy.bundle import PHANTOMS
 from m3fm.evaluation import figures
 from m3fm.evaluation.decisions import Decision, decisions, exact, patient_level, stacked
 from m3fm.tasks import TASKS, Task
@@ -75,13 +76,14 @@ def page(
             for name, task in TASKS.items()
         ),
     ]
+    phantoms = f"<br>{PHANTOMS}." if context.get("simulated") else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>M3FM evaluation</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         "<h1>M3FM evaluation</h1>\n"
         '<p class="muted">How well one model answers the tasks of lung cancer screening, each measured on '
-        f'patients of one split.</p>\n<div class="notice">{NOTICE}</div>\n'
+        f'patients of one split.</p>\n<div class="notice">{NOTICE}{phantoms}</div>\n'
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from m3fm.artifacts import Reference
 from m3fm.config import ModelConfig, RunConfig
-from m3fm.dataset.mqa import corpus
+from m3fm.dataset.mqa import check_trainable, corpus
 from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
@@ -31,6 +31,7 @@ def _describe(config: ModelConfig, tokenizer: str, directory: Path) -> None:
 
 def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> None:
     """Write a checkpoint directory of a trained M3FM, starting from a pretrained CTViT where one is given."""
+    check_trainable(dataset)
     text = run.model.text
     if text.tokenizer is not None:
         tokenizer = load_tokenizer(text.tokenizer)

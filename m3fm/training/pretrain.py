@@ -5,6 +5,7 @@ from pathlib import Path
 
 from m3fm.artifacts import Reference
 from m3fm.config import RunConfig
+from m3fm.dataset.mqa import check_trainable
 from m3fm.model.checkpoint import write_config
 from m3fm.training.launch import fit_into
 from m3fm.training.loop import Objective
@@ -17,6 +18,7 @@ def _objective(dataset: Path, run: RunConfig) -> Objective:
 
 def pretrain(dataset: Path, out: Path, run: RunConfig) -> None:
     """Write a checkpoint directory with pretrained CTViT weights (and the MAE decoder's)."""
+    check_trainable(dataset)
     inputs: dict[str, object] = {
         "dataset": Reference.to(dataset).digest,
         "model": run.model.digest(),

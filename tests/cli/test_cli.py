@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3fm.artifacts import Reference
+from m3fm.artifacts import Reference, seal
 from m3fm.config import preset
 from m3fm.environment import State
 from m3fm.tasks import TASKS
@@ -94,6 +94,8 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["curate", "empty", "out", "--params", "salted.yaml"], "set the environment variable M3FM_SALT"),
         (["dataset", "diff", "empty", "empty"], "empty is no finished output"),
         (["dataset", "diff", "empty", "nowhere"], "nowhere is no directory"),
+        (["evaluate", "cohort", "cohort", "out"], "cohort is no finished output of m3fm train"),
+        (["run", "screening", "--state", "a?b"], "give another --state"),
         (["pull", "m3fm", "empty"], "empty is there already"),
         (["validate", "nowhere", "out"], "nowhere is no directory"),
         (["train", "empty", "out"], "empty is no finished output"),
@@ -105,6 +107,8 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
 )
 def test_bad_input_gets_one_line_and_code_2(arguments, said, tmp_path):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "cohort").mkdir()
+    seal(tmp_path / "cohort", "cohort.json", {})
     (tmp_path / "wrong.yaml").write_text("preset: tiny\nsimulate: {patient: 3}\n")
     (tmp_path / "salted.yaml").write_text("preset: tiny\ncurate: {salt: of the earth}\n")
     done = m3fm(*arguments, cwd=tmp_path)

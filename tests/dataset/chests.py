@@ -153,6 +153,7 @@ class Chests:
     backwards: bool = False
     name: str = "chests"
     test_only: bool = False
+    simulated: bool = True
 
     def site(self, series) -> str:
         if self.faulty and series.patient_id == STRANGERS[0]:

@@ -1,10 +1,12 @@
 """Ray for the length of a block leaves nothing behind."""
 
+import contextlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from m3fm import cluster
@@ -12,6 +14,16 @@ from m3fm import cluster
 
 def leftovers() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob(f"{cluster.PREFIX}*"))
+
+
+def listening() -> set[str]:
+    """The addresses at which this process and those below it take connections."""
+    addresses = set()
+    for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+        with contextlib.suppress(psutil.Error):
+            found = [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+            addresses |= {ip.removeprefix("::ffff:") for ip in found}
+    return addresses
 
 
 def test_import_is_light():
@@ -27,6 +39,7 @@ def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(m
     dead.wait()
     left = Path(tempfile.gettempdir()) / f"{cluster.PREFIX}{dead.pid}-test"
     (left / "session").mkdir(parents=True)
+    foreign = Path(tempfile.mkdtemp(prefix=f"{cluster.PREFIX}somebodys", dir="/tmp"))
     before = leftovers() - {left}
 
     def fails():
@@ -34,6 +47,7 @@ def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(m
             import ray
 
             assert ray.cluster_resources()["CPU"] == 1
+            assert listening() == {"127.0.0.1"}
             (mine,) = leftovers() - before
             longest = max(len(str(path)) for path in mine.glob("session_2*/sockets/*"))
             assert longest <= 103
@@ -42,6 +56,7 @@ def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(m
     with pytest.raises(ValueError, match="of the block"):
         fails()
     assert not left.exists()
+    foreign.rmdir()
     assert leftovers() <= before
     import ray
 

@@ -10,7 +10,7 @@ import torch
 from deploy_samples import ELEMENTS, NODULE, labels, write_checkpoint
 
 from m3fm import clinical
-from m3fm.artifacts import seal
+from m3fm.artifacts import file_digest, seal
 from m3fm.ct import store
 from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series
@@ -80,6 +80,7 @@ def dataset(series: Series, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "instance_first": series.instance_first,
         "instance_last": series.instance_last,
         "volume": "volumes/s.npy",
+        "digest": file_digest(directory / "volumes/s.npy"),
         **{name: list(box) for name, box in boxes.items()},
     }
     pd.DataFrame([row]).to_parquet(directory / "series.parquet")
@@ -88,5 +89,6 @@ def dataset(series: Series, tmp_path_factory: pytest.TempPathFactory) -> Path:
     described = {**NODULE, "margin": "smooth", "attenuation": "solid", "new": False}
     pd.DataFrame([{**exam, **described}]).to_parquet(directory / "nodules.parquet")
     pd.DataFrame(list(labels(exam))).to_parquet(directory / "labels.parquet")
-    seal(directory, "dataset.json", {})
+    source = {"name": "phantom", "digest": "0" * 64, "simulated": True}
+    seal(directory, "dataset.json", {"source": source})
     return directory

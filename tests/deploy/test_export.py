@@ -1,6 +1,7 @@
 """The bundle gives torch's answers, stores every weight once, and says where it is from."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,8 @@ def test_the_model_card_shows_what_was_reached(bundle: Path, tmp_path: Path) -> 
     ]
     seal(tmp_path, "evaluation.json", {"table": table, "split": "test"})
     text = card.text(read(bundle), tmp_path)
+    assert "drawn phantoms only" in text
+    assert "phantoms" not in card.text(read(bundle).model_copy(update={"simulated": False}), tmp_path)
     assert "| Emphysema | AUC | 40 | 0.812 | 0.700 to 0.900 |" in text
     assert "| COVID-19 | AUC | 40 | none | no positives |" in text
     assert "Hidden" not in text
@@ -139,3 +142,24 @@ def test_the_model_card_shows_what_was_reached(bundle: Path, tmp_path: Path) -> 
 def test_the_manifest_is_canonical_json(bundle: Path) -> None:
     content = (bundle / "bundle.json").read_text()
     assert content == json.dumps(json.loads(content), indent=2, sort_keys=True) + "\n"
+
+
+def test_only_what_a_bundle_was_made_with_is_registered_with_it(
+    bundle: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    from m3fm.cli.steps import _of_one_model
+
+    other = write_checkpoint(tmp_path, 1)
+    evaluation = tmp_path / "evaluation"
+    evaluation.mkdir()
+    seal(evaluation, "evaluation.json", {})
+    with pytest.raises(InputError, match="is not the evaluation that"):
+        _of_one_model(bundle, evaluation, checkpoint)
+    matching = tmp_path / "matching"
+    shutil.copytree(bundle, matching)
+    manifest = json.loads((bundle / "bundle.json").read_text())
+    manifest["lineage"]["evaluation"] = Reference.to(evaluation).digest
+    (matching / "bundle.json").write_text(json.dumps(manifest))
+    _of_one_model(matching, evaluation, checkpoint)
+    with pytest.raises(InputError, match="is not the checkpoint that"):
+        _of_one_model(matching, evaluation, other)

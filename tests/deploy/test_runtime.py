@@ -1,5 +1,6 @@
 """The runtime says what it runs on, and refuses what cannot run."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,14 @@ def test_a_gpu_is_never_silently_replaced(bundle: Path) -> None:
 def test_an_unknown_device_is_refused(bundle: Path) -> None:
     with pytest.raises(InputError, match="no device is called 'tpu'"):
         sessions(bundle, "tpu")  # type: ignore[arg-type]
+
+
+def test_nothing_is_written_home(bundle: Path, tmp_path: Path) -> None:
+    """ONNX Runtime would leave an identifier there, and report it."""
+    code = "import sys; from pathlib import Path; from m3fm.deploy.runtime import sessions as s"
+    code += "; s(Path(sys.argv[1]), 'cpu')"
+    clean = {key: os.environ[key] for key in ("PATH", "PYTHONPATH") if key in os.environ}
+    subprocess.run(
+        [sys.executable, "-c", code, str(bundle)], check=True, env={**clean, "HOME": str(tmp_path)}
+    )
+    assert list(tmp_path.rglob("*")) == []

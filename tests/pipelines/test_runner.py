@@ -85,5 +85,7 @@ def test_cache_forgets_what_is_gone_or_damaged(tmp_path):
         (cache / f"{name}.json").write_text(json.dumps({"Output": str(reference), "report": report}))
     (gone.path / "cohort.json").unlink()
     (damaged.path / "table.csv").write_text("b\n")
+    for number, text in enumerate(("", "{", "[]", '{"Output": "nothing"}')):
+        (cache / f"broken{number}.json").write_text(text)
     forget_unsound(cache)
     assert [entry.name for entry in cache.iterdir()] == ["sound.json"]

@@ -1,0 +1,51 @@
+"""Every number of params.yaml has a range; what is out of it is refused by its name."""
+
+import pytest
+import yaml
+
+from m3fm.config import load
+from m3fm.errors import InputError
+
+WRONG = [
+    ("simulate.patients", 0),
+    ("simulate.rows", -4),
+    ("simulate.slices", [70, 64]),
+    ("simulate.field_of_view_mm", float("nan")),
+    ("simulate.broken_share", 1.5),
+    ("simulate.seed", -1),
+    ("curate.min_slices", -5),
+    ("curate.val_share", 2),
+    ("curate.test_share", float("nan")),
+    ("curate.test_share", 0.95),
+    ("model.width", 0),
+    ("model.scales.heart.shape", [0, 32, 32]),
+    ("pretrain.mask_ratio", 1.5),
+    ("pretrain.micro_batch", 0),
+    ("pretrain.micro_batch", 7),
+    ("pretrain.optimizer.steps", 0),
+    ("train.batch", 4),
+    ("train.retrieval_batch", 4),
+    ("train.optimizer.lr", float("inf")),
+    ("launch.workers", 0),
+    ("evaluate.resamples", 0),
+    ("evaluate.level", 1),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_out_of_range(tmp_path, key, value):
+    nested = value
+    for part in reversed(key.split(".")):
+        nested = {part: nested}
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump({"preset": "tiny", **nested}))
+    section = key.split(".")[0]
+    with pytest.raises(InputError, match=rf"params\.yaml, {section}"):
+        load(path)
+
+
+def test_other_encodings_are_refused(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes("preset: tiny # é".encode("latin1"))
+    with pytest.raises(InputError, match="cannot be read"):
+        load(path)
