@@ -137,6 +137,21 @@ def test_lost_output_is_made_again_and_not_handed_on(place, first):
     evaluation.resolve()
 
 
+def test_damaged_volume_is_made_again_and_registers_nothing_new(place, first):
+    """Through the link that it shares with DVC's cache."""
+    dataset = Reference.parse(first["outputs"]["dataset"])
+    volume = sorted((dataset.path / "volumes").iterdir())[0]
+    volume.chmod(0o644)
+    with volume.open("r+b") as file:
+        file.seek(5000)
+        file.write(b"XXXXXXXX")
+    again = place.finish()
+    assert again["outputs"] == first["outputs"]
+    assert "curate" not in {step["name"] for step in again["steps"] if step["reused"]}
+    dataset.resolve()
+    assert len(place.versions()) == 1
+
+
 def leak(dataset: Path) -> str:
     """Put a row of a test patient into the training set, as faulty curation would; gives the patient."""
     labels = pq.read_table(dataset / "labels.parquet")
