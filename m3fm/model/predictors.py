@@ -62,13 +62,3 @@ def task_loss(task: Task, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor
             return (loss * mask).sum() / mask.sum().clamp(min=1.0)
         case "digits":
             return F.cross_entropy(logits.view(-1, 10), label.long().flatten())
-
-
-def refusal(tasks: int) -> int:
-    """Class of the Task ID predictor for a question that belongs to no task."""
-    return tasks
-
-
-def chosen_task(logits_BT: Tensor) -> Tensor:
-    """Most likely class [B] of the Task ID predictor."""
-    return torch.argmax(logits_BT, dim=1)
