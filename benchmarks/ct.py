@@ -4,11 +4,16 @@
 
 A series of 300 uncompressed slices of 512 x 512 is made in a temporary directory. It is read to int16 HU by
 `read_series` and by SimpleITK's series reader, and its files' bytes are read into memory. Then random crops
-of 128 x 320 x 448 are copied out of the volume store and out of a plain memory-mapped array. All are read
-before, so the disk takes no part; the median of the rounds' ratios is what counts.
+of 128 x 320 x 448 are copied out of the volume store and out of a plain memory-mapped array. Last, 24 series
+of 128 slices are curated by two Ray workers and by one, from the start of Ray to the last table; a third as
+many rounds. All files are read before, so the disk takes no part; the median of the rounds' ratios is what
+counts.
 """
 
 import argparse
+import contextlib
+import io
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,13 +28,21 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
+from m3fm.artifacts import read_manifest
+from m3fm.cohort.dicom_folder import DicomFolder
+from m3fm.config import CurateConfig
 from m3fm.ct.dicom import read_series
 from m3fm.ct.store import open_volume, write_volume
+from m3fm.dataset.curate import curate
 
 SHAPE = (300, 512, 512)
 CROP = (128, 320, 448)
 CROPS = 20
 """Crops in one round."""
+SERIES = 24
+"""Series that are curated in one round."""
+CHEST = (128, 512, 512)
+CHEST_MM = (2.5, 0.7, 0.7)
 
 
 def main() -> None:
@@ -40,6 +53,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         report("a series from disk to int16 HU", reading(Path(scratch)), rounds)
         report(f"{CROPS} crops of 128 x 320 x 448", cropping(Path(scratch)), rounds)
+    with tempfile.TemporaryDirectory() as scratch:
+        report(f"curation of {SERIES} series", curating(Path(scratch)), max(1, rounds // 3))
 
 
 def report(title: str, contestants: dict[str, Callable[[], Any]], rounds: int) -> None:
@@ -62,7 +77,7 @@ def report(title: str, contestants: dict[str, Callable[[], Any]], rounds: int) -
 
 def reading(scratch: Path) -> dict[str, Callable[[], Any]]:
     """Ways to read the series."""
-    files = write_series(scratch / "series", volume())
+    files = write_series(scratch / "series", volume(), "1.2.3.2", (1.0, 0.7, 0.7))
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(file) for file in files])
 
@@ -103,6 +118,34 @@ def cropping(scratch: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
+def curating(scratch: Path) -> dict[str, Callable[[], Any]]:
+    """Curation with two workers and with one."""
+    hu = chest()
+    for number in range(SERIES):
+        write_series(scratch / "source" / str(number), hu, f"1.2.4.{number}", CHEST_MM)
+
+    def curated(workers: int) -> None:
+        out = scratch / "dataset"
+        shutil.rmtree(out, ignore_errors=True)
+        config = CurateConfig()
+        with contextlib.redirect_stderr(io.StringIO()):
+            curate(DicomFolder(scratch / "source", config.labels), out, config, workers)
+        assert read_manifest(out)["counts"]["kept"] == SERIES
+
+    return {"2 workers": lambda: curated(2), "1 worker": lambda: curated(1)}
+
+
+def chest() -> NDArray[np.int16]:
+    """A body, two lungs and a heart, with noise."""
+    z, y, x = np.ogrid[tuple(slice(n) for n in CHEST)]
+    z, y, x = ((at - n / 2) * mm for at, n, mm in zip((z, y, x), CHEST, CHEST_MM))
+    hu = np.where((y / 110) ** 2 + (x / 150) ** 2 < 1, 40, -1000) + np.zeros_like(z, np.int16)
+    for side in (-1, 1):
+        hu[((x - side * 75) / 50) ** 2 + (y / 85) ** 2 + (z / 115) ** 2 < 1] = -850
+    hu[((x - 20) / 55) ** 2 + ((y + 20) / 50) ** 2 + ((z + 40) / 50) ** 2 < 1] = 45
+    return (hu + np.random.default_rng(0).integers(-20, 20, CHEST)).astype(np.int16)
+
+
 def volume() -> NDArray[np.int16]:
     """A body in air, with noise."""
     rng = np.random.default_rng(0)
@@ -112,24 +155,26 @@ def volume() -> NDArray[np.int16]:
     return hu
 
 
-def write_series(folder: Path, hu: NDArray[np.int16]) -> list[Path]:
+def write_series(
+    folder: Path, hu: NDArray[np.int16], uid: str, voxel_size: tuple[float, float, float]
+) -> list[Path]:
     """Write one uncompressed file per slice, 12 of 16 bits unsigned, as scanners do."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     tags = Dataset()
     tags.file_meta = FileMetaDataset()
     tags.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     tags.file_meta.MediaStorageSOPClassUID = tags.SOPClassUID = CTImageStorage
     tags.Modality, tags.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
-    tags.PatientID, tags.StudyInstanceUID, tags.SeriesInstanceUID = "0", "1.2.3.1", "1.2.3.2"
-    tags.ImageOrientationPatient, tags.PixelSpacing = [1, 0, 0, 0, 1, 0], [0.7, 0.7]
+    tags.PatientID, tags.StudyInstanceUID, tags.SeriesInstanceUID = uid, f"{uid}.0", uid
+    tags.ImageOrientationPatient, tags.PixelSpacing = [1, 0, 0, 0, 1, 0], list(voxel_size[1:])
     tags.Rows, tags.Columns = hu.shape[1:]
     tags.SamplesPerPixel, tags.PhotometricInterpretation = 1, "MONOCHROME2"
     tags.BitsAllocated, tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 16, 12, 11, 0
     tags.RescaleSlope, tags.RescaleIntercept = 1, -1024
     files = []
     for number, plane in enumerate(hu):
-        tags.SOPInstanceUID = tags.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.2.{number + 1}"
-        tags.InstanceNumber, tags.ImagePositionPatient = number + 1, [0, 0, number]
+        tags.SOPInstanceUID = tags.file_meta.MediaStorageSOPInstanceUID = f"{uid}.{number + 1}"
+        tags.InstanceNumber, tags.ImagePositionPatient = number + 1, [0, 0, number * voxel_size[0]]
         tags.PixelData = (plane + 1024).astype("<u2").tobytes()
         files.append(folder / f"{number:03}.dcm")
         pydicom.dcmwrite(files[-1], tags, enforce_file_format=True)

@@ -132,6 +132,15 @@ class LabelConfig(Config):
     """The same, for a test after the scan."""
 
 
+class RegionsConfig(Config):
+    """Where the boxes of lungs and heart come from (docs/series.md)."""
+
+    source: Literal["built_in", "segmentations", "totalsegmentator"] = "built_in"
+    """`segmentations`: DICOM SEG and NIfTI label maps among the source's images."""
+    labels: Literal["total", "total_v1"] = "total"
+    """What the values of label maps mean: TotalSegmentator's task of that name, of version 2 or 1."""
+
+
 class CurateConfig(Config):
     """Which series are kept, their labels, how patients are split, and under which salt they are hashed."""
 
@@ -145,6 +154,7 @@ class CurateConfig(Config):
     val_share: Share = 0.1
     test_share: Share = 0.3
     labels: LabelConfig = LabelConfig()
+    regions: RegionsConfig = RegionsConfig()
 
     @model_validator(mode="after")
     def _shares_are_of_a_whole(self) -> Self:

@@ -38,6 +38,7 @@ REASONS: dict[str, str] = {
     "implausible_hu": "no air near -1000 HU or no soft tissue near 0 HU: wrong, lost or doubled rescale",
     "no_lungs": "no lungs are found in the volume: another part of the body",
     "no_heart": "no heart is found between the lungs",
+    "no_segmentation": "no segmentation of it can be used, where the configuration takes regions from them",
 }
 """Every reason a series may be refused for, and what it means."""
 

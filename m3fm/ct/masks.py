@@ -5,7 +5,8 @@
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from pydicom.pixels import iter_pixels
 from scipy import ndimage
 
+from m3fm.ct.elements import read_elements, tag
 from m3fm.ct.geometry import Box, Rejected
 from m3fm.ct.volume import Series, to_nifti
 from m3fm.errors import InputError
@@ -82,37 +84,91 @@ TOTAL_V1 = {
     49: "pulmonary_artery",
 }
 """The same, TotalSegmentator 1."""
+LABEL_MAPS = {"total": TOTAL, "total_v1": TOTAL_V1}
+NIFTI = (".nii.gz", ".nii")
+_CLASS = tag("MediaStorageSOPClassUID")
 
 _BY_CODE = {(structure.code, structure.side): structure.box for structure in STRUCTURES.values()} | {
     (structure.sided_code, ""): structure.box for structure in STRUCTURES.values() if structure.sided_code
 }
 
 
+def find_segmentations(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    """The segmentations among files, by the SeriesInstanceUID of the series that they are of.
+
+    A DICOM SEG refers to it; a NIfTI label map is named SERIESINSTANCEUID.nii.gz.
+    """
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        for series_uid in _segmented_series(path):
+            found[series_uid].append(path)
+    return dict(found)
+
+
+def _segmented_series(path: Path) -> list[str]:
+    for suffix in NIFTI:
+        if path.name.endswith(suffix):
+            return [path.name.removesuffix(suffix)]
+    try:
+        if read_elements(path, frozenset([_CLASS])).text(_CLASS) != SEGMENTATION:
+            return []
+        header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"], stop_before_pixels=True)
+        return [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence") or ()]
+    except Exception:  # whatever a damaged file makes pydicom raise; it is no segmentation of anything
+        return []
+
+
+def regions_from_segmentations(
+    paths: Sequence[Path], labels: Mapping[int, str], series: Series
+) -> dict[str, Box]:
+    """Boxes of left_lung, right_lung, both_lungs and heart, in voxels, from segmentations of a series.
+
+    `labels` names the values of a NIfTI label map. A series may have segmentations of other things, too; one
+    must have the lungs and the heart. Raises Rejected("no_segmentation") where there is none, or more than
+    one of these, and else what its reader raises.
+    """
+    boxes, refusals = [], []
+    for path in sorted(paths):
+        try:
+            if path.name.endswith(NIFTI):
+                boxes.append(regions_from_labels(path, labels, series))
+            else:
+                boxes.append(regions_from_seg(path, series))
+        except Rejected as refusal:
+            refusals.append(refusal)
+    if len(boxes) == 1:
+        return boxes[0]
+    if boxes:
+        raise Rejected("no_segmentation", f"{len(boxes)} have lungs and heart, and which counts is not known")
+    raise refusals[0] if refusals else Rejected("no_segmentation", "the source has none of it")
+
+
 def regions_from_seg(path: Path, series: Series) -> dict[str, Box]:
     """Boxes of left_lung, right_lung, both_lungs and heart, in voxels of the series, from a DICOM SEG of it.
 
-    Raises InputError where the file is no segmentation of this series, Rejected("no_lungs") or
-    Rejected("no_heart") where one of them is not segmented.
+    Raises Rejected("no_segmentation") where the file is no segmentation of this series, Rejected("no_lungs")
+    or Rejected("no_heart") where one of them is not segmented.
     """
     try:
         dataset = pydicom.dcmread(path)
         if dataset.SOPClassUID != SEGMENTATION:
-            raise InputError(f"{path} is no DICOM segmentation: give a DICOM SEG of the series")
+            raise Rejected("no_segmentation", "the file is no DICOM SEG")
         referenced = {str(item.SeriesInstanceUID) for item in dataset.get("ReferencedSeriesSequence") or ()}
         if series.series_uid not in referenced:
-            raise InputError(f"{path} is a segmentation of another series than the one it was given for")
+            raise Rejected("no_segmentation", "the file is a segmentation of another series")
         axes, corners = _segmented(dataset, series.voxel_size[0])
-    except InputError:
+    except Rejected:
         raise
     except Exception as error:  # whatever a damaged file makes pydicom raise
-        raise InputError(f"{path} cannot be read: {type(error).__name__}") from error
+        raise _unreadable(error) from error
     return _boxes(corners, axes, series)
 
 
 def regions_from_labels(path: Path, labels: Mapping[int, str], series: Series) -> dict[str, Box]:
     """The same from a NIfTI label map, in whatever grid; `labels` names its values as STRUCTURES does.
 
-    Raises InputError where the file cannot be read, Rejected("no_lungs") or Rejected("no_heart").
+    Raises Rejected("no_segmentation") where the file cannot be read, Rejected("no_lungs") or
+    Rejected("no_heart").
     """
     import nibabel
 
@@ -120,26 +176,35 @@ def regions_from_labels(path: Path, labels: Mapping[int, str], series: Series) -
         image = nibabel.load(path)
         values = np.asarray(image.dataobj)
     except Exception as error:  # nibabel, gzip and zlib each raise their own
-        raise InputError(f"{path} cannot be read: {type(error).__name__}") from error
+        raise _unreadable(error) from error
     if values.ndim != 3:
-        raise InputError(f"{path} has {values.ndim} dimensions: give a label map of three")
+        raise Rejected("no_segmentation", f"the label map has {values.ndim} dimensions, not three")
     return _label_boxes(values, image.affine, labels, series)
+
+
+def _unreadable(error: Exception) -> Rejected:
+    return Rejected("no_segmentation", f"the file cannot be read: {type(error).__name__}")
+
+
+def check_totalsegmentator() -> None:
+    """Raise InputError where TotalSegmentator is not installed."""
+    if find_spec("totalsegmentator") is None:
+        raise InputError(
+            "TotalSegmentator is not installed: pip install TotalSegmentator, or choose another "
+            "curate.regions.source"
+        )
 
 
 def regions_by_totalsegmentator(series: Series, fast: bool = True) -> dict[str, Box]:
     """The same by TotalSegmentator's open task `total`; `fast` is its model of 3 mm, precise enough here.
 
-    Raises InputError where TotalSegmentator is not installed, Rejected("no_lungs") or Rejected("no_heart").
+    Raises Rejected("no_lungs") or Rejected("no_heart").
     """
-    try:
-        from totalsegmentator.map_to_binary import class_map  # type: ignore[import-not-found,unused-ignore]
-        from totalsegmentator.python_api import (  # type: ignore[import-not-found,unused-ignore]
-            totalsegmentator,
-        )
-    except ImportError as error:
-        raise InputError(
-            "TotalSegmentator is not installed: pip install TotalSegmentator, or use the built-in localizer"
-        ) from error
+    from totalsegmentator.map_to_binary import class_map  # type: ignore[import-not-found,unused-ignore]
+    from totalsegmentator.python_api import (  # type: ignore[import-not-found,unused-ignore]
+        totalsegmentator,
+    )
+
     labels = {value: name for value, name in class_map["total"].items() if name in STRUCTURES}
     image = totalsegmentator(
         to_nifti(series), None, ml=True, fast=fast, task="total", roi_subset=list(labels.values()), quiet=True
@@ -220,7 +285,7 @@ def _axes(directions: Points) -> Points:
     """Directions of rising slice, row and column, canonical, from those of a mask's axes."""
     order = np.abs(directions).argmax(axis=0)[::-1]
     if len(set(order.tolist())) < 3:
-        raise InputError("a segmentation is turned against the patient's axes: resample it to its series")
+        raise Rejected("no_segmentation", "it is turned against the patient's axes")
     axes = directions[order]
     upwards: Points = axes * np.sign(axes[[0, 1, 2], [2, 1, 0]])[:, None]
     return upwards

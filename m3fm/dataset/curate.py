@@ -9,7 +9,7 @@ work. It is not written where anything that the source says of its patients is f
 import re
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from m3fm.cluster import local_ray
 from m3fm.cohort.source import ExamRecord, Source
 from m3fm.cohort.splits import patient_strata, split_patients
 from m3fm.config import CurateConfig
+from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.headers import index
 from m3fm.ct.plausible import HuFigures
@@ -54,24 +55,26 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     """Write the dataset of a source to `out`, all of it or nothing, with `workers` processes.
 
     The salt of all hashes is the environment's. Raises InputError where that is not the configured one, where
-    the source has no series, and where the dataset would tell who its patients are. Interrupted, it goes on
-    when it is called again.
+    the source has no series, where TotalSegmentator is asked for and not there, and where the dataset would
+    tell who its patients are. Interrupted, it goes on when it is called again.
     """
     salt = check_fingerprint(config.salt_fingerprint)
     inputs = {"source": source.digest(), "config": config.digest(), "code": source_digest()}
+    if config.regions.source == "totalsegmentator":
+        masks.check_totalsegmentator()
     done = out.with_name(f".{out.name}.done")
     with written_whole(out, resume=True) as partial:
         if done.is_dir() and not (partial / WORK).exists():
             done.rename(partial / WORK)  # it ended between its last two steps
         _start(partial, inputs)
-        names = _examine_all(source, partial, config, workers, salt)
+        names, ignored = _examine_all(source, partial, config, workers, salt)
         records = [examine.read_record(partial, name) for name in sorted(names)]
         counts, leaks = write_tables(partial, source, records, config, salt)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "source": {"name": source.name, "digest": inputs["source"], "simulated": source.simulated},
             "config": inputs["config"],
-            "counts": counts,
+            "counts": {"files_of_no_series": ignored, **counts},
         }
         seal(partial, "dataset.json", manifest, unlisted=("volumes", WORK))
         for name in names:
@@ -97,17 +100,34 @@ def _start(partial: Path, inputs: dict[str, str]) -> None:
         write_json(asked, inputs)
 
 
-def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: int, salt: Salt) -> list[str]:
-    """See to it that every series has a record; gives the series' hashes."""
+def _examine_all(
+    source: Source, partial: Path, config: CurateConfig, workers: int, salt: Salt
+) -> tuple[list[str], int]:
+    """See to it that every series has a record; gives the series' hashes, and the number of other files."""
     import ray
 
     with local_ray(workers):
-        found = _find_series(list(source.image_paths()), workers)
+        paths = list(source.image_paths())
+        found = _gathered("reading headers", "series", _index, paths, workers)
         if not found:
             raise InputError(f"the source {source.name} holds no DICOM series: nothing to curate")
+        segmentations = dict[str, list[Path]]()
+        if config.regions.source == "segmentations":
+            segmentations = _gathered(
+                "looking for segmentations", "segmented series", masks.find_segmentations, paths, workers
+            )
         shared = ray.put(source)
         calls = [
-            (salt.hashed("series", uid), uid, sorted(files), shared, partial, config, salt)
+            (
+                salt.hashed("series", uid),
+                uid,
+                sorted(files),
+                sorted(segmentations.get(uid, ())),
+                shared,
+                partial,
+                config,
+                salt,
+            )
             for uid, files in found.items()
         ]
         counts: Counter[str] = Counter()
@@ -127,22 +147,28 @@ def _examine_all(source: Source, partial: Path, config: CurateConfig, workers: i
                     write_json(examine.record_path(partial, name), record)
                     counts["rejected"] += 1
                 advance(counts.total(), ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
-    return [name for name, *_ in calls]
+    return [name for name, *_ in calls], len(paths) - sum(map(len, found.values()))
 
 
-def _find_series(paths: list[Path], workers: int) -> dict[str, list[Path]]:
-    """The files of every series, by SeriesInstanceUID."""
+def _gathered(
+    doing: str,
+    what: str,
+    function: Callable[[list[Path]], dict[str, list[Path]]],
+    paths: list[Path],
+    workers: int,
+) -> dict[str, list[Path]]:
+    """The files of every series, by SeriesInstanceUID, from what a function finds among files."""
     import ray
 
     found: dict[str, list[Path]] = defaultdict(list)
     read = 0
     batches = ((paths[start : start + FILES_PER_TASK],) for start in range(0, len(paths), FILES_PER_TASK))
-    with tracked("reading headers", len(paths)) as advance:
-        for (batch,), part in _unordered(_index, batches, 2 * workers):
+    with tracked(doing, len(paths)) as advance:
+        for (batch,), part in _unordered(function, batches, 2 * workers):
             for uid, files in ray.get(part).items():
                 found[uid] += files
             read += len(batch)
-            advance(read, f"{len(found)} series")
+            advance(read, f"{len(found)} {what}")
     return found
 
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from m3fm.artifacts import file_digest, write_json
 from m3fm.cohort.source import Source
-from m3fm.config import CurateConfig
+from m3fm.config import CurateConfig, RegionsConfig
+from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.dicom import describe, read_volume, survey
 from m3fm.ct.geometry import Box, Rejected
@@ -74,6 +75,7 @@ def examine(
     name: str,
     uid: str,
     files: Sequence[Path],
+    segmentations: Sequence[Path],
     source: Source,
     directory: Path,
     config: CurateConfig,
@@ -98,7 +100,7 @@ def examine(
             scan = read_volume(surveyed, config.min_slices)
             hu = measure_hu(scan.voxels, surveyed.padded)
             check_hu(hu)
-            boxes = find_regions(scan.voxels, scan.voxel_size)
+            boxes = _regions(scan, config.regions, segmentations)
     except Rejected as refusal:
         reason, detail = refusal.reason, refusal.detail
     except Exception as error:  # one bad series must not end the curation of all others
@@ -110,6 +112,16 @@ def examine(
         record |= {"volume": volume_path(name), "digest": file_digest(volume)}
     write_json(record_path(directory, name), record)
     return str(record["status"])
+
+
+def _regions(scan: Series, config: RegionsConfig, segmentations: Sequence[Path]) -> dict[str, Box]:
+    match config.source:
+        case "built_in":
+            return find_regions(scan.voxels, scan.voxel_size)
+        case "segmentations":
+            return masks.regions_from_segmentations(segmentations, masks.LABEL_MAPS[config.labels], scan)
+        case "totalsegmentator":
+            return masks.regions_by_totalsegmentator(scan)
 
 
 def remember(directory: Path, name: str, files: Sequence[Path], salt: Salt) -> None:

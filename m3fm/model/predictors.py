@@ -1,6 +1,5 @@
 """Predictors: two-layer MLPs from the task embedding to answers (paper, Methods: Predictors)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

@@ -55,7 +55,7 @@ def test_a_kind_of_input_has_its_reason(kind, tmp_path):
 def test_there_are_more_than_forty_kinds_and_every_reason():
     refused = {kind: reason for kind, (reason, _) in KINDS.items() if reason}
     assert len(refused) >= 40
-    assert set(refused.values()) == set(REASONS)
+    assert set(refused.values()) == set(REASONS) - {"no_segmentation"}, "test_masks.py has that one"
 
 
 def test_the_documentation_has_every_reason_and_column():

@@ -7,6 +7,7 @@ import dicom_series as series
 import malformed
 import nibabel
 import numpy as np
+import pandas as pd
 import pydicom
 import pytest
 import SimpleITK as sitk
@@ -16,10 +17,15 @@ from pydicom.pixels.utils import pack_bits
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy import ndimage
 
+from m3fm.artifacts import read_manifest
+from m3fm.cohort.dicom_folder import DicomFolder
+from m3fm.config import CurateConfig, RegionsConfig
 from m3fm.ct import dicom, masks
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.volume import Series, to_nifti
+from m3fm.dataset.curate import curate
 from m3fm.errors import InputError
+from m3fm.tasks import BOXES
 
 LABELS = {value: masks.TOTAL[value] for value in (10, 11, 12, 13, 14, 51)}
 UID = "1.2.3"
@@ -208,25 +214,63 @@ def test_segmentation_outside_the_volume_is_none(chest, tmp_path):
         masks.regions_from_labels(tmp_path / "labels.nii", LABELS, chest)
 
 
-def test_bad_segmentations_are_bad_input(chest, tmp_path):
+def test_a_segmentation_that_cannot_be_used_rejects_the_series(chest, tmp_path):
     other = Dataset()
     other.SeriesInstanceUID = "1.2.4"
     path = write_seg(tmp_path / "a.dcm", label_map(), LABELS, ReferencedSeriesSequence=[other])
-    with pytest.raises(InputError, match="another series"):
-        masks.regions_from_seg(path, chest)
     ct = malformed.write("sound", tmp_path / "ct", UID)[0]
-    with pytest.raises(InputError, match="no DICOM segmentation"):
-        masks.regions_from_seg(ct, chest)
-    path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(InputError, match=r"cannot be read|another series"):
-        masks.regions_from_seg(path, chest)
-    path.write_bytes(b"nothing")
-    for find in (masks.regions_from_seg, lambda file, scan: masks.regions_from_labels(file, LABELS, scan)):
-        with pytest.raises(InputError, match="cannot be read"):
-            find(path, chest)
-    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 2), np.uint8), np.eye(4)), tmp_path / "4d.nii")
-    with pytest.raises(InputError, match="4 dimensions"):
-        masks.regions_from_labels(tmp_path / "4d.nii", LABELS, chest)
+    cut, nothing, flat = tmp_path / "cut.dcm", tmp_path / "nothing.nii", tmp_path / "4d.nii"
+    cut.write_bytes(path.read_bytes()[:900])
+    nothing.write_bytes(b"nothing")
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 2), np.uint8), np.eye(4)), flat)
+    for file, detail in {
+        path: "of another series",
+        ct: "no DICOM SEG",
+        cut: "cannot be read|another series",
+        nothing: "cannot be read",
+        flat: "4 dimensions",
+    }.items():
+        with pytest.raises(Rejected, match=detail) as caught:
+            masks.regions_from_segmentations([file], LABELS, chest)
+        assert caught.value.reason == "no_segmentation"
+        assert str(tmp_path) not in str(caught.value), "paths may name patients"
+
+
+def test_curation_takes_regions_from_segmentations_among_the_images(tmp_path):
+    """One series has a DICOM SEG of lungs and heart and one of a liver, the others a map, none, or two."""
+    images = tmp_path / "images"
+    for uid in (UID, "1.2.31", "1.2.32", "1.2.33"):
+        malformed.write("sound", images / uid, uid)
+    write_seg(images / "seg.dcm", label_map(), {**LABELS, 5: "liver"}, SeriesInstanceUID="1.2.51")
+    write_seg(images / "liver.dcm", label_map(), {5: "liver"}, SeriesInstanceUID="1.2.52")
+    scan = dicom.read_series(sorted((images / UID).iterdir()))
+    first = label_map()
+    moved = {10: 13, 11: 14, 12: 15, 13: 16, 14: 17, 51: 44}  # to the values of version 1
+    for before, after in sorted(moved.items(), reverse=True):
+        first[label_map() == before] = after
+    for name in ("1.2.31.nii.gz", "1.2.33.nii", "again/1.2.33.nii.gz"):
+        (images / name).parent.mkdir(exist_ok=True)
+        sitk.WriteImage(image_of(first, scan), str(images / name))
+
+    def curated(out, **regions) -> pd.DataFrame:
+        config = CurateConfig(min_slices=10, regions=RegionsConfig(**regions))
+        curate(DicomFolder(images, config.labels), tmp_path / out, config, workers=1)
+        assert read_manifest(tmp_path / out)["counts"]["files_of_no_series"] == 3
+        return pd.read_parquet(tmp_path / out / "series.parquet")
+
+    series = curated("a", source="segmentations", labels="total_v1")
+    assert len(series) == 6
+    assert series["reason"].value_counts().to_dict() == {"": 2, "not_ct": 2, "no_segmentation": 2}
+    for _, row in series[series["status"] == "kept"].iterrows():
+        assert {box: tuple(row[box]) for box in BOXES} == expected()
+    found = dict(series.loc[series["reason"] == "no_segmentation", ["series", "detail"]].to_numpy())
+    assert sorted(found.values()) == [
+        "2 have lungs and heart, and which counts is not known",
+        "the source has none of it",
+    ]
+    own = curated("b")
+    assert (own["status"] == "kept").sum() == 4
+    assert {tuple(box) for box in own["heart"].dropna()} != {expected()["heart"]}, "the localizer's own"
 
 
 def test_both_versions_of_totalsegmentator_are_in_the_table():
@@ -238,10 +282,11 @@ def test_both_versions_of_totalsegmentator_are_in_the_table():
         }
 
 
-def test_without_totalsegmentator_there_is_a_way_out(chest, monkeypatch):
-    monkeypatch.setitem(sys.modules, "totalsegmentator", None)
-    with pytest.raises(InputError, match="pip install TotalSegmentator, or use the built-in"):
-        masks.regions_by_totalsegmentator(chest)
+def test_without_totalsegmentator_there_is_a_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(masks, "find_spec", lambda name: None)
+    config = CurateConfig(regions=RegionsConfig(source="totalsegmentator"))
+    with pytest.raises(InputError, match="pip install TotalSegmentator, or choose another"):
+        curate(DicomFolder(tmp_path, config.labels), tmp_path / "out", config, workers=1)
 
 
 def test_totalsegmentator_is_asked_for_what_is_needed(chest, monkeypatch):
