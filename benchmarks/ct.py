@@ -4,7 +4,7 @@
 
 A series of 300 uncompressed slices of 512 x 512 is made in a temporary directory. It is read to int16 HU by
 `read_series` and by SimpleITK's series reader, and its files' bytes are read into memory. Then random crops
-of 128 x 320 x 448 are copied out of the volume store and out of a plain memory-mapped array. Last, 24 series
+of 128 x 320 x 448 are copied out of the volume store and out of a plain memory-mapped array. Last, 96 series
 of 128 slices are curated by two Ray workers and by one, from the start of Ray to the last table; a third as
 many rounds. All files are read before, so the disk takes no part; the median of the rounds' ratios is what
 counts.
@@ -39,10 +39,10 @@ SHAPE = (300, 512, 512)
 CROP = (128, 320, 448)
 CROPS = 20
 """Crops in one round."""
-SERIES = 24
+SERIES = 96
 """Series that are curated in one round."""
-CHEST = (128, 512, 512)
-CHEST_MM = (2.5, 0.7, 0.7)
+CHEST = (128, 256, 256)
+CHEST_MM = (2.5, 1.4, 1.4)
 
 
 def main() -> None:
