@@ -22,7 +22,7 @@ import pyarrow as pa
 from m3fm.artifacts import file_digest, seal, text_digest
 from m3fm.clinical import ELEMENTS
 from m3fm.cohort.source import ExamRecord, Nodule, Risk
-from m3fm.config import TINY_SCALES, CurateConfig
+from m3fm.config import CurateConfig
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.plausible import HuFigures
 from m3fm.ct.store import write_volume
@@ -31,6 +31,7 @@ from m3fm.dataset import examine
 from m3fm.dataset.curate import write_tables
 from m3fm.dataset.identifiers import Seen
 from m3fm.dataset.tables import Row
+from m3fm.presets import TINY_SCALES
 from m3fm.salt import Salt
 from m3fm.tasks import BOXES, SCREENING, TASKS
 

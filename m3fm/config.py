@@ -1,17 +1,15 @@
-"""The configuration of a run: every number in one place, typed, with one preset per size.
+"""The configuration of a run: every number in one place, typed, with its range.
 
-A run is described by a YAML file (`params.yaml`) that names a preset and changes what it likes of it; what
-the presets do not know is refused by name. The same classes describe a laptop's run and a cluster's.
+The same classes describe a laptop's run and a cluster's; `m3fm.presets` has one for each size.
 """
 
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from m3fm.artifacts import text_digest
-from m3fm.errors import InputError
 from m3fm.salt import VARIABLE, Salt
 
 Count = Annotated[int, Field(ge=1)]
@@ -46,6 +44,8 @@ class Scale(Config):
     """Slices, rows, columns of a patch in voxels."""
     hu_window: Pair
     """HU that map to -1 and +1."""
+    spacing_follows: bool = True
+    """Whether a volume that is resized has another voxel size then; the authors' code keeps the old one."""
 
     @model_validator(mode="after")
     def _patches_tile_the_volume(self) -> Self:
@@ -68,13 +68,26 @@ class TextConfig(Config):
     heads: Count = 12
     vocabulary: Count = 50265
     dropout: Share = 0.1
+    positions: int = Field(default=514, ge=4)
+    """Position embeddings: RoBERTa counts from 2, so texts have two tokens fewer at most."""
     max_tokens: Count = 160
     """Clinical text is cut to this many tokens, the closing one included."""
     max_question_tokens: Count = 50
+    close_truncated: bool = True
+    """Whether a text that is cut keeps its closing token; in the authors' code it does not."""
     pretrained: Path | None = None
     """Directory of a `transformers` encoder whose weights are taken; the sizes above then come from it."""
+    encoder: dict[str, Any] | None = None
+    """Configuration of any encoder of `transformers`, as in its `config.json`, instead of the sizes above."""
     tokenizer: Path | None = None
     """Directory with a tokenizer; without one, one is trained on the platform's own sentences."""
+
+    @model_validator(mode="after")
+    def _texts_have_positions(self) -> Self:
+        longest = max(self.max_tokens, self.max_question_tokens)
+        if self.pretrained is None and self.encoder is None and self.positions < longest + 2:
+            raise ValueError(f"positions is {self.positions}: texts of {longest} tokens need {longest + 2}")
+        return self
 
 
 class ModelConfig(Config):
@@ -85,10 +98,17 @@ class ModelConfig(Config):
     depth: Count
     """Blocks of the image encoder."""
     heads: Count
+    """Of the image encoder's attention."""
     task_depth: Count = 4
+    task_heads: Count | None = None
+    """Of the task encoder's attention; as many as the image encoder's where not given."""
     registers: Natural = 3
     head_width: Count = 1024
     """Hidden width of the predictors."""
+    monotone_risk: bool = True
+    """Whether risks never fall from year to year; in the authors' code they can."""
+    task_id: bool = True
+    """Whether there is a Task ID predictor; the authors' published weights have none."""
     scales: dict[str, Scale]
     text: TextConfig = TextConfig()
 
@@ -241,6 +261,10 @@ class LaunchConfig(Config):
     loaders: Natural = 0
     """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    activation_checkpointing: bool = False
+    """Whether activations are computed again in the backward pass: slower, for less memory."""
+    compile: bool = False
+    """Whether `torch.compile` compiles the transformers; `benchmarks/model.py` tells what that is worth."""
 
 
 class EvaluateConfig(Config):
@@ -263,105 +287,3 @@ class RunConfig(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
     registered_model: str = Field(default="m3fm", pattern=r"^[A-Za-z0-9_.-]+$")
-
-
-# HU windows: those of lung cancer and heart are the authors'; the other two are not published and chosen
-# here (docs/choices.md).
-PAPER_SCALES = {
-    "nodule": Scale(shape=(16, 448, 320), patch=(4, 16, 16), hu_window=(-1300.0, 150.0)),
-    "heart": Scale(shape=(128, 192, 224), patch=(16, 16, 16), hu_window=(-135.0, 225.0)),
-    "lung_cancer": Scale(shape=(128, 448, 320), patch=(16, 16, 16), hu_window=(-1300.0, 150.0)),
-    "both_lungs": Scale(shape=(128, 320, 448), patch=(16, 16, 16), hu_window=(-1150.0, 350.0)),
-}
-
-# The paper's volumes at about a seventh of their size: 33 to 71 tokens, for two CPU cores.
-TINY_SCALES = {
-    "nodule": Scale(shape=(16, 56, 40), patch=(8, 8, 8), hu_window=(-1300.0, 150.0)),
-    "heart": Scale(shape=(32, 32, 32), patch=(16, 8, 8), hu_window=(-135.0, 225.0)),
-    "lung_cancer": Scale(shape=(32, 56, 40), patch=(16, 8, 8), hu_window=(-1300.0, 150.0)),
-    "both_lungs": Scale(shape=(32, 40, 56), patch=(16, 8, 8), hu_window=(-1150.0, 350.0)),
-}
-
-
-def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int, heads: int) -> RunConfig:
-    return RunConfig(
-        preset=preset,
-        model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
-        pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
-        train=TrainConfig(optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95)),
-        launch=LaunchConfig(workers=192, gpus_per_worker=1.0, loaders=4, precision="float16"),
-    )
-
-
-def _tiny_run() -> RunConfig:
-    return RunConfig(
-        preset="tiny",
-        model=ModelConfig(
-            width=64,
-            depth=4,
-            heads=2,
-            task_depth=2,
-            head_width=64,
-            scales=TINY_SCALES,
-            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1000, dropout=0.0),
-        ),
-        pretrain=PretrainConfig(
-            optimizer=OptimizerConfig(steps=1200, warmup=30, lr=2e-3, checkpoint_every=100),
-            batch=32,
-            micro_batch=8,
-            decoder_width=64,
-            decoder_heads=4,
-            loss_token_slices=1,
-            scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
-        ),
-        train=TrainConfig(
-            optimizer=OptimizerConfig(steps=260, warmup=20, lr=2e-3, checkpoint_every=40),
-            batch=8,
-            micro_batch=8,
-            retrieval_batch=16,
-            rotation_degrees=0.0,
-        ),
-    )
-
-
-def preset(name: str) -> RunConfig:
-    """The configuration of one of the four sizes."""
-    match name:
-        case "tiny":
-            return _tiny_run()
-        case "base":
-            return _paper_run("base", width=768, depth=12, heads=12)
-        case "large":
-            return _paper_run("large", width=1024, depth=24, heads=16)
-        case "huge":
-            return _paper_run("huge", width=1280, depth=32, heads=16)
-    raise InputError(f"no preset is called {name!r}; there are tiny, base, large and huge")
-
-
-def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if nested else value
-    return merged
-
-
-def load(path: Path) -> RunConfig:
-    """Read `params.yaml`: the name of a preset, and what differs from it.
-
-    Raises InputError that names the file, the key and the reason.
-    """
-    import yaml
-
-    try:
-        changes = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(changes, dict) or "preset" not in changes:
-        raise InputError(f"{path} must name a preset, as in `preset: tiny`")
-    try:
-        return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, {where}: {first['msg']}") from error

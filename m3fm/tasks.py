@@ -4,6 +4,7 @@ The 17 tasks and their answers are those of the paper's Fig. 3a; the two retriev
 17 and 18 (Fig. 1e). Questions marked "paper" in `m3fm/questions.py` are the authors' wording.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +30,7 @@ class Task:
     """Predictor that answers it; tasks of one answer shape share a predictor's hidden layer."""
     loss: Loss = "softmax"
     scale: str | None = None
-    """Image scale of CTViT, or None where the task reads text only."""
+    """Image scale of CTViT, or None where the task reads text only, or images of any scale."""
     region: Region | None = None
     source: str
     """Where its labels come from."""
@@ -155,14 +156,14 @@ SCREENING = tuple(task.name for task in _TABLE if task.kind == "screening")
 """The 17 tasks of the paper."""
 
 
-def head_slices() -> dict[str, dict[str, slice]]:
+def head_slices(tasks: Iterable[Task]) -> dict[str, dict[str, slice]]:
     """For each predictor, which of its outputs belong to which task.
 
     Tasks that share a predictor have outputs of their own: with one shared pair of outputs the findings
     are not learned (they would need one direction for all "yes").
     """
     heads: dict[str, dict[str, slice]] = {}
-    for task in _TABLE:
+    for task in tasks:
         taken = heads.setdefault(task.head, {})
         start = max((part.stop for part in taken.values()), default=0)
         taken[task.name] = slice(start, start + task.outputs)

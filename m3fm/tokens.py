@@ -11,14 +11,16 @@ PAD = 1
 
 
 def encode(
-    tokenizer: Tokenizer, texts: Sequence[str], limit: int
+    tokenizer: Tokenizer, texts: Sequence[str], limit: int, close_truncated: bool = True
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` keeps its </s>.
+    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` may keep its </s>.
 
     An absent text (an empty string) has a mask of zeros.
     """
     rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-    rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
+    if close_truncated:
+        rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
+    rows = [row[:limit] for row in rows]
     ids = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
     mask = np.zeros_like(ids)
     for i, (row, text) in enumerate(zip(rows, texts)):

@@ -52,7 +52,7 @@ StateDirectory = Annotated[
 
 def configured(params: Path | None) -> "RunConfig":
     """The configuration that a command was given, or the one that is there."""
-    from m3fm.config import load, preset
+    from m3fm.presets import load, preset
 
     if params is None and not PARAMS.is_file():
         return preset("tiny")

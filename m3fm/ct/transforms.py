@@ -26,12 +26,13 @@ def window(hu: ArrayLike, limits: Pair) -> NDArray[np.float32]:
 
 
 def fit(
-    voxels: NDArray[np.int16], box: Box, voxel_size: Triple, shape: Size3
+    voxels: NDArray[np.int16], box: Box, voxel_size: Triple, shape: Size3, spacing_follows: bool = True
 ) -> tuple[NDArray[np.float32], Triple]:
     """Crop to the box and bring every axis to `shape`: HU, and the voxel size in mm that they now have.
 
-    A longer axis is shrunk with antialiasing, its extent in mm preserved; a shorter one is padded evenly
-    with air, its voxel size unchanged. Of a memory map, only the box is read.
+    A longer axis is shrunk with antialiasing, its extent in mm preserved (unless `spacing_follows` is
+    false); a shorter one is padded evenly with air, its voxel size unchanged. Of a memory map, only the box
+    is read.
     """
     z0, z1, y0, y1, x0, x1 = box
     hu = np.asarray(voxels[z0:z1, y0:y1, x0:x1], np.float32)
@@ -39,7 +40,8 @@ def fit(
     for axis, (length, target) in enumerate(zip(hu.shape, shape)):
         if length > target:
             hu = _resize_axis(hu, axis, target)
-            size[axis] *= length / target
+            if spacing_follows:
+                size[axis] *= length / target
     before = [(target - length) // 2 for length, target in zip(hu.shape, shape)]
     after = [target - length - b for length, target, b in zip(hu.shape, shape, before)]
     if any(before) or any(after):
@@ -60,6 +62,35 @@ def filled(box: Box, shape: Size3) -> NDArray[np.bool_]:
     return mask
 
 
+def unfit(
+    patches: NDArray[np.float32], box: Box, scale: Scale, shape: tuple[int, int, int]
+) -> NDArray[np.float32]:
+    """A map of a scale's patches, back to the voxels of a volume of `shape`: the inverse way of `fit`.
+
+    Between the middles of patches it is interpolated linearly; outside the box it is 0.
+    """
+    inside = patches
+    for axis, (low, high) in enumerate(zip(box[::2], box[1::2])):
+        length, target = high - low, scale.shape[axis]
+        at = np.arange(length) + 0.5
+        voxel = at * target / length if length > target else at + (target - length) // 2
+        middle = (voxel / scale.patch[axis] - 0.5).clip(0, patches.shape[axis] - 1)
+        inside = _interpolate_axis(inside, axis, middle)
+    whole = np.zeros(shape, np.float32)
+    z0, z1, y0, y1, x0, x1 = box
+    whole[z0:z1, y0:y1, x0:x1] = inside
+    return whole
+
+
+def _interpolate_axis(
+    values: NDArray[np.float32], axis: int, places: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    below = np.minimum(np.floor(places).astype(int), max(values.shape[axis] - 2, 0))
+    above = np.minimum(below + 1, values.shape[axis] - 1)
+    share = np.expand_dims((places - below).astype(np.float32), [a for a in range(3) if a != axis])
+    return values.take(below, axis) * (1 - share) + values.take(above, axis) * share
+
+
 def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple[NDArray[np.float32], Triple]:
     """Bring every axis to `shape`, its extent in mm preserved: HU, and the voxel size in mm that follows."""
     hu = np.asarray(voxels, np.float32)
@@ -74,7 +105,7 @@ def fit_scale(
     voxels: NDArray[np.int16], box: Box, voxel_size: Triple, scale: Scale
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The model's input at one of its scales: values in [-1, 1], and the voxel size in mm."""
-    hu, size = fit(voxels, box, voxel_size, scale.shape)
+    hu, size = fit(voxels, box, voxel_size, scale.shape, scale.spacing_follows)
     return window(hu, scale.hu_window), np.array(size, np.float32)
 
 

@@ -148,7 +148,7 @@ class Mqa:
         if config is not None:
             low, high = rng.uniform(-config.hu_shift, config.hu_shift, size=2)
             window = (window[0] + low, window[1] + high)
-        voxels, size = transforms.fit(volume, box, voxel_size, scale.shape)
+        voxels, size = transforms.fit(volume, box, voxel_size, scale.shape, scale.spacing_follows)
         if config is not None:
             degrees = rng.uniform(-config.rotation_degrees, config.rotation_degrees)
             voxels = transforms.rotate(voxels, degrees)

@@ -15,7 +15,7 @@ from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.errors import InputError
 
 MANIFEST = "bundle.json"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 NOTICE = "Research software, not a medical device"
 PHANTOMS = "Trained on simulated patients: it has seen drawn phantoms only, and says nothing about real ones"
 
@@ -43,6 +43,8 @@ class Bundle(Config):
     scales: dict[str, Scale]
     max_tokens: int
     max_question_tokens: int
+    close_truncated: bool
+    """Whether a text that is cut keeps its closing token."""
     simulated: bool
     """Whether it was trained on simulated patients."""
     parity: dict[str, float]

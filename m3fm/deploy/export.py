@@ -75,7 +75,9 @@ class _Answer(_Part):
         text_mask: Tensor,
     ) -> tuple[Tensor, ...]:
         embedding = self.model.embed(task_token, image_tokens, image_mask, text_tokens, text_mask)
-        return tuple(probabilities(task, self.model.answer(embedding, name)) for name, task in TASKS.items())
+        return tuple(
+            probabilities(task, self.model.answer(embedding, name)) for name, task in self.model.tasks.items()
+        )
 
 
 def export(
@@ -128,6 +130,7 @@ def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float]
         scales=model.config.scales,
         max_tokens=model.config.text.max_tokens,
         max_question_tokens=model.config.text.max_question_tokens,
+        close_truncated=model.config.text.close_truncated,
         simulated=simulated,
         parity=differences,
         lineage=lineage,

@@ -86,7 +86,8 @@ class Predictor:
 
     def encode_question(self, question: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The <TASK> token [1, 1, C] of a question, and its Task ID logits [1, tasks + 1]."""
-        return self.graphs.question(*encode(self.tokenizer, [question], self.bundle.max_question_tokens))
+        limits = self.bundle.max_question_tokens, self.bundle.close_truncated
+        return self.graphs.question(*encode(self.tokenizer, [question], *limits))
 
 
 class _Exam:
@@ -153,7 +154,8 @@ class _Exam:
     def _text(self, task: BundleTask) -> Tokens | None:
         text = (self.report if task.name == REPORT else self.sentences) or ""
         if text not in self._texts:
-            ids, mask = encode(self.predictor.tokenizer, [text], self.bundle.max_tokens)
+            limits = self.bundle.max_tokens, self.bundle.close_truncated
+            ids, mask = encode(self.predictor.tokenizer, [text], *limits)
             self._texts[text] = self.graphs.text(ids, mask) if text else None
         return self._texts[text]
 

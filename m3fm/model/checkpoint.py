@@ -1,15 +1,28 @@
-"""Checkpoints: a directory of safetensors, configuration and tokenizer; never a pickle."""
+"""Checkpoints: a directory of safetensors, configuration, tasks and tokenizer; never a pickle."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from m3fm.config import ModelConfig
 from m3fm.errors import InputError
 from m3fm.model.m3fm import M3FM
-from m3fm.model.text import load_tokenizer
+from m3fm.model.reference import load_reference
+from m3fm.model.text import encoder_config, load_tokenizer
+from m3fm.model.weights import set_weights
+from m3fm.tasks import TASKS, Task
+
+__all__ = ["load", "load_model", "load_pretrained", "load_reference", "save_model", "write_config"]
+
+WEIGHTS, CONFIG, TASK_TABLE = "model.safetensors", "config.json", "tasks.json"
 
 
 def load(directory: Path) -> tuple[M3FM, Tokenizer]:
@@ -17,32 +30,55 @@ def load(directory: Path) -> tuple[M3FM, Tokenizer]:
 
     Raises InputError naming tensors that the file lacks, or has beyond the model's.
     """
-    config = ModelConfig.model_validate_json((directory / "config.json").read_text())
-    model = M3FM(config)
-    load_weights(model, directory / "model.safetensors")
-    return model.eval(), load_tokenizer(directory)
+    return load_model(directory), load_tokenizer(directory)
 
 
-def load_weights(model: M3FM, path: Path) -> None:
-    """Set every tensor of the model from a file that holds these and no others."""
-    missing, unused = model.load_state_dict(load_file(path), strict=False)
-    if missing or unused:
-        raise InputError(f"{path} does not fit the model: missing {missing[:3]}, unused {unused[:3]}")
+def load_model(directory: Path) -> M3FM:
+    """A model in evaluation mode, as `save_model` or training wrote it.
+
+    Raises InputError naming tensors that the file lacks, has beyond the model's, or has in another shape.
+    """
+    config = ModelConfig.model_validate_json((directory / CONFIG).read_text())
+    tasks = TypeAdapter(list[Task]).validate_json((directory / TASK_TABLE).read_text())
+    model = M3FM(config, {task.name: task for task in tasks})
+    set_weights(model, _read(directory / WEIGHTS), str(directory / WEIGHTS))
+    return model.eval()
+
+
+def save_model(model: M3FM, directory: Path) -> None:
+    """Write weights, configuration and tasks of a model to a directory; `load_model` reads them."""
+    directory.mkdir(parents=True, exist_ok=True)
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, directory / WEIGHTS)
+    write_config(model.config, directory, model.tasks)
 
 
 def load_pretrained(model: M3FM, directory: Path) -> None:
     """Set CTViT from a pretraining checkpoint; the rest of the model stays as it is."""
+    path = directory / WEIGHTS
     weights = {
         name.removeprefix("ctvit."): tensor
-        for name, tensor in load_file(directory / "model.safetensors").items()
+        for name, tensor in _read(path).items()
         if name.startswith("ctvit.")
     }
-    missing, unused = model.ctvit.load_state_dict(weights, strict=False)
-    if missing or unused:
-        raise InputError(f"{directory} does not fit CTViT: missing {missing[:3]}, unused {unused[:3]}")
+    set_weights(model.ctvit, weights, str(path))
 
 
-def write_config(config: ModelConfig, directory: Path) -> None:
-    """Write `config.json`; names of local directories stay behind, their content is in the checkpoint."""
-    content = config.model_dump(mode="json")
-    (directory / "config.json").write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+def write_config(config: ModelConfig, directory: Path, tasks: Mapping[str, Task] = TASKS) -> None:
+    """Write configuration and tasks; what they take from local directories goes with them, not its place."""
+    if config.text.pretrained is not None or config.text.tokenizer is not None:
+        encoder = None if config.text.pretrained is None else encoder_config(config.text)
+        changes = {"pretrained": None, "tokenizer": None, **({"encoder": encoder} if encoder else {})}
+        config = config.model_copy(update={"text": config.text.model_copy(update=changes)})
+    _write(directory / CONFIG, config.model_dump(mode="json"))
+    _write(directory / TASK_TABLE, [asdict(task) for task in tasks.values()])
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error

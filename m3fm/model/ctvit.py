@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m3fm.config import ModelConfig, Scale
-from m3fm.model.transformer import POSITION_STD, Block, init_weights, learned
+from m3fm.errors import InputError
+from m3fm.model.transformer import POSITION_STD, Transformer, learned
 
 
 def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
@@ -71,19 +72,19 @@ class CTViT(nn.Module):
         self.tokenizers = nn.ModuleDict(
             {name: Tokenizer(s, config.width) for name, s in config.scales.items()}
         )
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.depth))
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        init_weights(self.blocks)
+        self.encoder = Transformer(config.width, config.depth, config.heads)
 
     def tokenizer(self, scale: str) -> Tokenizer:
         """The tokenizer of a scale."""
         return cast(Tokenizer, self.tokenizers[scale])
 
-    def encode(self, tokens: Tensor, keep_BN: Tensor | None = None) -> Tensor:
-        """The image encoder on tokens that a tokenizer made."""
-        for block in self.blocks:
-            tokens = block(tokens, keep_BN)
-        return self.norm(tokens)
+    def scale_of(self, images: Tensor) -> str:
+        """The scale of volumes [B, 1, D, H, W], by their shape; raises InputError where there is none."""
+        shapes = {self.tokenizer(name).scale.shape: name for name in self.tokenizers}
+        shape = tuple(images.shape[2:])
+        if shape not in shapes:
+            raise InputError(f"no scale has volumes of {shape}; there are {list(shapes)}")
+        return shapes[shape]
 
     def token_mask(self, scale: str, lung_mask_BDHW: Tensor) -> Tensor:
         """Which tokens [B, 1 + N] hold a voxel of the mask; the class token always stays."""
@@ -96,4 +97,4 @@ class CTViT(nn.Module):
     ) -> Tensor:
         """Volumes [B, 1, D, H, W] of one scale to features [B, 1 + N, C]."""
         keep = None if lung_mask_BDHW is None else self.token_mask(scale, lung_mask_BDHW)
-        return self.encode(self.tokenizer(scale)(images, voxel_size_B3), keep)
+        return self.encoder(self.tokenizer(scale)(images, voxel_size_B3), keep)

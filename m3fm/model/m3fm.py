@@ -1,16 +1,35 @@
 """M3FM: image, text and question in; answers out (paper, Methods: M3FM; Fig. 8)."""
 
-from typing import cast
+from collections.abc import Mapping
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from m3fm.config import ModelConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.predictors import Predictor, init_hazards, probabilities
+from m3fm.model.predictors import Predictor, cumulative_logits, init_hazards, probabilities
 from m3fm.model.text import TextTransformer
-from m3fm.model.transformer import Block, init_weights, learned
-from m3fm.tasks import TASKS, head_slices
+from m3fm.model.transformer import Transformer, init_weights, learned
+from m3fm.tasks import TASKS, Task, head_slices
+
+
+class Output(NamedTuple):
+    """What the model gives for a batch."""
+
+    logits: Tensor
+    """Of the task's answers: [B, outputs] for a choice, [B, 6] for years, [B, 30] for three digits."""
+    task_logits: Tensor | None
+    """Of the Task ID predictor: [B, tasks + 1]; None where the model has none."""
+
+
+class AttentionMaps(NamedTuple):
+    """What the <TASK> token attends to in the last block of the task encoder; all of a sample sum to 1."""
+
+    image: Tensor | None
+    """[B, d, h, w]: of the patches along slices, rows and columns."""
+    text: Tensor | None
+    """[B, L]: of the tokens of the clinical text."""
 
 
 class TaskEncoder(nn.Module):
@@ -19,34 +38,51 @@ class TaskEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.registers = learned(1, config.registers, config.width)
-        self.blocks = nn.ModuleList(Block(config.width, config.heads) for _ in range(config.task_depth))
-        self.norm = nn.LayerNorm(config.width, eps=1e-6)
-        init_weights(self.blocks)
+        self.encoder = Transformer(config.width, config.task_depth, config.task_heads or config.heads)
 
-    def forward(self, tokens_BNC: Tensor, keep_BN: Tensor) -> Tensor:
-        """Tokens, <TASK> first, and which of them are there; gives [B, C].
+    def sequence(
+        self,
+        task_token: Tensor,
+        image_tokens: Tensor | None,
+        image_mask: Tensor | None,
+        text_tokens: Tensor | None,
+        text_mask: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """All tokens as one sequence [B, N, C], and which of them count [B, N]; None where all do."""
+        registers = self.registers.expand(task_token.shape[0], -1, -1).to(task_token.dtype)
+        masked = [(task_token, None), (registers, None), (image_tokens, image_mask), (text_tokens, text_mask)]
+        parts = [(tokens, mask) for tokens, mask in masked if tokens is not None]
+        tokens = torch.cat([tokens for tokens, _ in parts], dim=1)
+        if all(mask is None for _, mask in parts):
+            return tokens, None
+        keep = [
+            torch.ones_like(tokens[:, :, 0], dtype=torch.bool) if mask is None else mask.bool()
+            for tokens, mask in parts
+        ]
+        return tokens, torch.cat(keep, dim=1)
+
+    def forward(self, tokens_BNC: Tensor, keep_BN: Tensor | None) -> Tensor:
+        """Tokens, <TASK> first, to its embedding [B, C].
 
         The last block computes nothing but <TASK>: no other token is read after it.
         """
-        *blocks, last = self.blocks
-        for block in blocks:
-            tokens_BNC = block(tokens_BNC, keep_BN)
-        return self.norm(last(tokens_BNC, keep_BN, queries=1))[:, 0]
+        return self.encoder(tokens_BNC, keep_BN, queries=1)[:, 0]
 
 
 class M3FM(nn.Module):
-    """The medical multimodal multitask foundation model."""
+    """The medical multimodal multitask foundation model, for the tasks of a table."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, tasks: Mapping[str, Task] = TASKS) -> None:
         super().__init__()
         self.config = config
+        self.tasks = dict(tasks)
         self.ctvit = CTViT(config)
         self.text = TextTransformer(config.text)
         self.image_to_task = nn.Linear(config.width, config.width)
         self.text_to_task = nn.Linear(self.text.width, config.width)
         self.question_to_task = nn.Linear(self.text.width, config.width)
         self.task_encoder = TaskEncoder(config)
-        self.slices = head_slices()
+        self.slices = head_slices(self.tasks.values())
         self.heads = nn.ModuleDict(
             {
                 head: Predictor(config.width, config.head_width, max(part.stop for part in parts.values()))
@@ -54,11 +90,15 @@ class M3FM(nn.Module):
             }
         )
         # One class more than there are tasks: a question of no task is refused.
-        self.task_id = Predictor(config.width, config.head_width, len(TASKS) + 1)
+        outputs = len(self.tasks) + 1
+        self.task_id = Predictor(config.width, config.head_width, outputs) if config.task_id else None
         for part in (self.image_to_task, self.text_to_task, self.question_to_task, self.heads, self.task_id):
-            init_weights(part)
-        for outputs in self.slices["risk"].values():
-            init_hazards(cast(Predictor, self.heads["risk"]).out.bias[outputs])
+            if part is not None:
+                init_weights(part)
+        for name, task in self.tasks.items():
+            if task.loss == "hazard":
+                bias = cast(Predictor, self.heads[task.head]).out.bias
+                init_hazards(bias[self.slices[task.head][name]])
 
     def encode_image(
         self, scale: str, images: Tensor, voxel_size: Tensor, lung_mask: Tensor | None = None
@@ -76,6 +116,7 @@ class M3FM(nn.Module):
 
     def task_logits(self, task_token: Tensor) -> Tensor:
         """Task ID predictor: logits [B, tasks + 1], in the order of the task table, "no task" last."""
+        assert self.task_id is not None, "the model has no Task ID predictor"
         return self.task_id(task_token[:, 0])
 
     def embed(
@@ -87,50 +128,89 @@ class M3FM(nn.Module):
         text_mask: Tensor | None = None,
     ) -> Tensor:
         """The task embedding [B, C] of any combination of modalities; masks are true where a token counts."""
-        registers = self.task_encoder.registers.expand(task_token.shape[0], -1, -1).to(task_token.dtype)
-        tokens, masks = [task_token, registers], [None, None]
-        if image_tokens is not None:
-            tokens.append(image_tokens)
-            masks.append(image_mask)  # type: ignore[arg-type]
-        if text_tokens is not None:
-            tokens.append(text_tokens)
-            masks.append(text_mask)  # type: ignore[arg-type]
-        keep = [
-            torch.ones_like(part[:, :, 0], dtype=torch.bool) if mask is None else mask.bool()
-            for part, mask in zip(tokens, masks)
-        ]
-        return self.task_encoder(torch.cat(tokens, dim=1), torch.cat(keep, dim=1))
+        return self.task_encoder(
+            *self.task_encoder.sequence(task_token, image_tokens, image_mask, text_tokens, text_mask)
+        )
 
     def answer(self, embedding: Tensor, task: str) -> Tensor:
-        """A task's logits [B, outputs] from task embeddings [B, C]."""
-        head = TASKS[task].head
-        return self.heads[head](embedding)[:, self.slices[head][task]]
+        """The logits of a task's answers, as in `Output`, from task embeddings [B, C]."""
+        head = self.tasks[task].head
+        outputs = self.heads[head](embedding)[:, self.slices[head][task]]
+        if self.tasks[task].loss == "hazard":
+            return cumulative_logits(outputs, self.config.monotone_risk)
+        return outputs
 
     def forward(
         self,
         task: str,
-        images: Tensor | None,
-        voxel_size: Tensor | None,
-        text_ids: Tensor | None,
-        text_mask: Tensor | None,
+        images: Tensor | None = None,
+        voxel_size: Tensor | None = None,
+        text_ids: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
         question_ids: Tensor,
         question_mask: Tensor,
         lung_mask: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Logits [B, outputs] of a task, and those of the Task ID predictor for its questions."""
-        scale = TASKS[task].scale
-        image_tokens = image_mask = text_tokens = None
-        if images is not None and voxel_size is not None and scale is not None:
-            image_tokens = self.encode_image(scale, images, voxel_size, lung_mask)
-            image_mask = None if lung_mask is None else self.ctvit.token_mask(scale, lung_mask)
-        if text_ids is not None and text_mask is not None:
-            text_tokens = self.encode_text(text_ids, text_mask)
+    ) -> Output:
+        """Answer a task for a batch; image, text, or both may be absent.
+
+        Takes `images` [B, 1, D, H, W] in [-1, 1] with their `voxel_size` [B, 3] in mm (slice, row, column),
+        and token ids and masks [B, L]. With a `lung_mask` [B, D, H, W], only patches with a voxel of it are
+        attended to.
+        """
         task_token = self.encode_question(question_ids, question_mask)
-        embedding = self.embed(task_token, image_tokens, image_mask, text_tokens, text_mask)
-        return self.answer(embedding, task), self.task_logits(task_token)
+        image = self._image(task, images, voxel_size, lung_mask)
+        text = self._text(text_ids, text_mask)
+        logits = self.answer(self.embed(task_token, *image, *text), task)
+        return Output(logits, None if self.task_id is None else self.task_logits(task_token))
+
+    def _image(
+        self, task: str, images: Tensor | None, voxel_size: Tensor | None, lung_mask: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Image tokens and which of them count, at the task's scale, or that of the images' shape."""
+        if images is None or voxel_size is None:
+            return None, None
+        scale = self.tasks[task].scale or self.ctvit.scale_of(images)
+        mask = None if lung_mask is None else self.ctvit.token_mask(scale, lung_mask)
+        return self.encode_image(scale, images, voxel_size, lung_mask), mask
+
+    def _text(self, ids: Tensor | None, mask: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        return (None, None) if ids is None or mask is None else (self.encode_text(ids, mask), mask)
 
     @torch.no_grad()
     def predict(self, task: str, **inputs: Tensor | None) -> Tensor:
-        """Probabilities of a task's answers; the arguments of `forward`."""
-        logits, _ = self(task, **inputs)
-        return probabilities(TASKS[task], logits.float())
+        """Probabilities of a task's answers; takes the arguments of `forward`."""
+        logits = cast(Output, self(task, **inputs)).logits
+        return probabilities(self.tasks[task], logits.float())
+
+    @torch.no_grad()
+    def attention(
+        self,
+        task: str,
+        images: Tensor | None = None,
+        voxel_size: Tensor | None = None,
+        text_ids: Tensor | None = None,
+        text_mask: Tensor | None = None,
+        *,
+        question_ids: Tensor,
+        question_mask: Tensor,
+        lung_mask: Tensor | None = None,
+    ) -> AttentionMaps:
+        """What the answer looked at (paper, Fig. 5); takes the arguments of `forward`.
+
+        `ct.transforms.unfit` takes the map of the patches back to the voxels of the CT.
+        """
+        image, image_mask = self._image(task, images, voxel_size, lung_mask)
+        text, mask = self._text(text_ids, text_mask)
+        question = self.encode_question(question_ids, question_mask)
+        tokens, keep = self.task_encoder.sequence(question, image, image_mask, text, mask)
+        weights = self.task_encoder.encoder.last_attention(tokens, keep, queries=1)[:, 0]
+        of_image = of_text = None
+        if image is not None and images is not None:
+            scale = self.tasks[task].scale or self.ctvit.scale_of(images)
+            first = 1 + self.config.registers + 1  # after <TASK>, the registers and the class token
+            patches = weights[:, first : first + image.shape[1] - 1]
+            of_image = patches.unflatten(1, self.config.scales[scale].grid)
+        if text is not None:
+            of_text = weights[:, -text.shape[1] :]
+        return AttentionMaps(of_image, of_text)

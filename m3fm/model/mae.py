@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from m3fm.config import PretrainConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.transformer import POSITION_STD, Block, init_weights, learned
+from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned
 
 
 def patchify(images: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -31,17 +31,14 @@ class MAE(nn.Module):
         self.config = config
         self.to_decoder = nn.Linear(width, config.decoder_width)
         self.mask_token = learned(1, 1, config.decoder_width)
-        self.blocks = nn.ModuleList(
-            Block(config.decoder_width, config.decoder_heads) for _ in range(config.decoder_depth)
-        )
-        self.norm = nn.LayerNorm(config.decoder_width, eps=1e-6)
+        self.decoder = Transformer(config.decoder_width, config.decoder_depth, config.decoder_heads)
         self.positions = nn.ParameterDict()
         self.detokenizers = nn.ModuleDict()
         for name in ctvit.tokenizers:
             scale = ctvit.tokenizer(name).scale
             self.positions[name] = learned(prod(scale.grid), config.decoder_width, std=POSITION_STD)
             self.detokenizers[name] = nn.Linear(config.decoder_width, prod(scale.patch))
-        init_weights(nn.ModuleList([self.to_decoder, self.blocks, self.detokenizers]))
+        init_weights(nn.ModuleList([self.to_decoder, self.detokenizers]))
 
     def forward(
         self, scale: str, images: Tensor, voxel_size_B3: Tensor, noise_BN: Tensor, slices: Tensor
@@ -60,7 +57,7 @@ class MAE(nn.Module):
         visible = order[:, :keep]  # [B, keep]
 
         seen = tokens.gather(1, visible[:, :, None].expand(-1, -1, C))
-        features = self.to_decoder(self.ctvit.encode(tokenizer.with_class(seen, voxel_size_B3)))
+        features = self.to_decoder(self.ctvit.encoder(tokenizer.with_class(seen, voxel_size_B3)))
 
         per_slice = height * length
         wanted = (
@@ -69,10 +66,8 @@ class MAE(nn.Module):
         position = self.positions[scale]
         queries = (self.mask_token + position[wanted]).expand(B, -1, -1)
         context = torch.cat([features[:, :1], features[:, 1:] + position[visible]], dim=1)
-        decoded = torch.cat([queries, context], dim=1)
-        for block in self.blocks:
-            decoded = block(decoded)
-        predicted = self.detokenizers[scale](self.norm(decoded[:, : wanted.numel()]))
+        decoded = self.decoder(torch.cat([queries, context], dim=1), queries=wanted.numel())
+        predicted = self.detokenizers[scale](decoded)
 
         target = patchify(images, tokenizer.scale.patch)[:, wanted]
         mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)

@@ -20,14 +20,14 @@ class Predictor(nn.Module):
         return self.out(self.norm(F.gelu(self.dense(x_BC))))
 
 
-def cumulative_logits(logits_B7: Tensor) -> Tensor:
+def cumulative_logits(outputs_B7: Tensor, monotone: bool = True) -> Tensor:
     """Hazards to the logits [B, 6] of the risk within 1 to 6 years.
 
     The first six outputs are yearly hazards, the last one is the base. A hazard adds, so the risk never
-    falls from one year to the next.
+    falls from one year to the next; where it need not be `monotone`, hazards may be negative.
     """
-    hazards, base = logits_B7[:, :YEARS], logits_B7[:, YEARS:]
-    return base + F.softplus(hazards).cumsum(dim=1)
+    hazards, base = outputs_B7[:, :YEARS], outputs_B7[:, YEARS:]
+    return base + (F.softplus(hazards) if monotone else hazards).cumsum(dim=1)
 
 
 def init_hazards(bias_7: Tensor) -> None:
@@ -37,12 +37,12 @@ def init_hazards(bias_7: Tensor) -> None:
 
 
 def probabilities(task: Task, logits: Tensor) -> Tensor:
-    """A task's logits [B, outputs] to probabilities: [B, answers], or [B, 30] for three digits of ten."""
+    """The logits of a task's answers to probabilities: [B, answers], or [B, 30] for three digits of ten."""
     match task.loss:
         case "softmax":
             return logits.softmax(dim=1)
         case "hazard":
-            return cumulative_logits(logits).sigmoid()
+            return logits.sigmoid()
         case "digits":
             return logits.view(-1, 3, 10).softmax(dim=2).flatten(1)
 
@@ -57,7 +57,7 @@ def task_loss(task: Task, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor
         case "softmax":
             return F.cross_entropy(logits, label[:, 0].long())
         case "hazard":
-            loss = F.binary_cross_entropy_with_logits(cumulative_logits(logits), label, reduction="none")
+            loss = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
             return (loss * mask).sum() / mask.sum().clamp(min=1.0)
         case "digits":
             return F.cross_entropy(logits.view(-1, 10), label.long().flatten())

@@ -1,7 +1,9 @@
 """Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
@@ -40,7 +42,10 @@ def with_markers(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """A tokenizer directory: `tokenizer.json`, or RoBERTa's `vocab.json` and `merges.txt`."""
+    """The tokenizer of a directory: `tokenizer.json`, `vocab.json` with `merges.txt`, or of transformers.
+
+    The second are taken for RoBERTa's. Raises InputError where the directory holds none.
+    """
     if (directory / "tokenizer.json").is_file():
         return Tokenizer.from_file(str(directory / "tokenizer.json"))
     if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
@@ -49,40 +54,69 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
         return with_markers(tokenizer)
-    raise InputError(f"{directory} holds no tokenizer.json, nor vocab.json and merges.txt: name a tokenizer")
+    from transformers import AutoTokenizer
+
+    try:
+        fast = AutoTokenizer.from_pretrained(directory, local_files_only=True, use_fast=True)
+        backend: Tokenizer = fast.backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{directory} holds no tokenizer: {first_line(error)}") from error
+    return backend
+
+
+def encoder_config(text: TextConfig) -> dict[str, Any]:
+    """The configuration of the text encoder in the form that `transformers` gives it.
+
+    Raises InputError where `pretrained` is no directory of one.
+    """
+    if text.encoder is not None:
+        return text.encoder
+    if text.pretrained is not None:
+        try:
+            found: dict[str, Any] = json.loads((text.pretrained / "config.json").read_text())
+        except (OSError, ValueError) as error:
+            raise InputError(f"{text.pretrained} holds no encoder of transformers: {error}") from error
+        return found
+    return {
+        "model_type": "roberta",
+        "vocab_size": text.vocabulary,
+        "hidden_size": text.width,
+        "num_hidden_layers": text.depth,
+        "num_attention_heads": text.heads,
+        "intermediate_size": 4 * text.width,
+        "max_position_embeddings": text.positions,
+        "type_vocab_size": 1,
+        "hidden_dropout_prob": text.dropout,
+        "attention_probs_dropout_prob": text.dropout,
+        "layer_norm_eps": 1e-5,
+        "pad_token_id": PAD,
+        "bos_token_id": 0,
+        "eos_token_id": 2,
+    }
 
 
 class TextTransformer(nn.Module):
-    """A text encoder of `transformers`; RoBERTa unless a directory of other weights is named."""
+    """A text encoder of `transformers`: RoBERTa unless the configuration says otherwise.
+
+    Nothing is downloaded. Raises InputError where the configuration is none that `transformers` knows.
+    """
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         # Three seconds to import, which pretraining has no use for.
-        from transformers import AutoModel, RobertaConfig, RobertaModel
+        from transformers import AutoConfig, AutoModel
 
+        architecture = encoder_config(config)
         if config.pretrained is not None:
-            self.encoder = AutoModel.from_pretrained(
-                config.pretrained, local_files_only=True, add_pooling_layer=False
-            )
+            self.encoder = AutoModel.from_pretrained(config.pretrained, local_files_only=True)
         else:
-            self.encoder = RobertaModel(
-                RobertaConfig(
-                    vocab_size=config.vocabulary,
-                    hidden_size=config.width,
-                    num_hidden_layers=config.depth,
-                    num_attention_heads=config.heads,
-                    intermediate_size=4 * config.width,
-                    max_position_embeddings=max(config.max_tokens, config.max_question_tokens) + PAD + 1,
-                    type_vocab_size=1,
-                    hidden_dropout_prob=config.dropout,
-                    attention_probs_dropout_prob=config.dropout,
-                    layer_norm_eps=1e-5,
-                    pad_token_id=PAD,
-                    bos_token_id=0,
-                    eos_token_id=2,
-                ),
-                add_pooling_layer=False,
-            )
+            try:
+                self.encoder = AutoModel.from_config(AutoConfig.for_model(**architecture))
+            except (ValueError, TypeError) as error:
+                raise InputError(
+                    f"text.encoder is no configuration of transformers: {first_line(error)}"
+                ) from error
+        self.encoder.pooler = None  # of the token that the task encoder reads, it would be a head of its own
 
     @property
     def width(self) -> int:
@@ -92,3 +126,8 @@ class TextTransformer(nn.Module):
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Token ids and mask [B, L] to features [B, L, width]."""
         return self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the help that follows."""
+    return str(error).strip().partition("\n")[0]

@@ -1,8 +1,11 @@
-"""The plain pre-norm transformer block that image encoder, task encoder and MAE decoder are made of."""
+"""The plain pre-norm transformer that image encoder, task encoder and MAE decoder are made of."""
+
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Attention(nn.Module):
@@ -14,15 +17,27 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """`keep_BN` is true where a token may be attended to; gives the first `queries` tokens, or all."""
+    def _split(self, x_BNC: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, heads, tokens, C / heads]."""
         B, N, C = x_BNC.shape
         q, k, v = self.qkv(x_BNC).view(B, N, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        q = q[:, :, :queries]
+        return q[:, :, :queries], k, v
+
+    def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """`keep_BN` is true where a token may be attended to; gives the first `queries` tokens, or all."""
+        q, k, v = self._split(x_BNC, queries)
         # ONNX Runtime's attention takes no mask that has to be broadcast over the queries.
-        mask = None if keep_BN is None else keep_BN[:, None, None, :].expand(B, 1, q.shape[2], N)
+        mask = None if keep_BN is None else keep_BN[:, None, None, :].expand(-1, 1, q.shape[2], -1)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(y.transpose(1, 2).flatten(2))
+
+    def weights(self, x_BNC: Tensor, keep_BN: Tensor | None, queries: int) -> Tensor:
+        """How much the first `queries` tokens attend to each token: [B, heads, queries, N], float32."""
+        q, k, _ = self._split(x_BNC, queries)
+        scores = (q.float() @ k.float().transpose(-2, -1)) / q.shape[-1] ** 0.5
+        if keep_BN is not None:
+            scores = scores.masked_fill(~keep_BN[:, None, None, :], -torch.inf)
+        return scores.softmax(dim=-1)
 
 
 class Block(nn.Module):
@@ -39,6 +54,53 @@ class Block(nn.Module):
         """Tokens to tokens; with `queries`, only the first ones are computed and given."""
         x = x_BNC[:, :queries] + self.attn(self.norm1(x_BNC), keep_BN, queries)
         return x + self.mlp(self.norm2(x))
+
+
+class Transformer(nn.Module):
+    """Blocks, and a LayerNorm at the end."""
+
+    recompute = False
+    """Whether the backward pass computes activations again instead of keeping them."""
+
+    def __init__(self, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(depth))
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        init_weights(self.blocks)
+
+    def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(block, *inputs, use_reentrant=False))
+        return cast(Tensor, block(*inputs))
+
+    def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
+        """Tokens to tokens; with `queries`, the last block computes and gives the first ones only."""
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BNC = self._run(block, x_BNC, keep_BN)
+        return self.norm(self._run(last, x_BNC, keep_BN, queries))
+
+    def last_attention(self, x_BNC: Tensor, keep_BN: Tensor | None, queries: int) -> Tensor:
+        """What the first tokens attend to in the last block, the mean over its heads: [B, queries, N]."""
+        *blocks, last = self.blocks
+        for block in blocks:
+            x_BNC = block(x_BNC, keep_BN)
+        last = cast(Block, last)
+        return last.attn.weights(last.norm1(x_BNC), keep_BN, queries).mean(dim=1)
+
+
+def recompute_activations(model: nn.Module) -> None:
+    """Activation checkpointing (non-reentrant) of every transformer of a model: slower, and less memory."""
+    for part in model.modules():
+        if isinstance(part, Transformer):
+            part.recompute = True
+
+
+def compile_transformers(model: nn.Module) -> None:
+    """Compile every transformer of a model, in place; each number of tokens is compiled on its first use."""
+    for part in model.modules():
+        if isinstance(part, Transformer):
+            part.compile(dynamic=False)
 
 
 def init_weights(module: nn.Module) -> None:

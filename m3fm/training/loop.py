@@ -16,8 +16,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from m3fm.artifacts import text_digest
 from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.model.transformer import compile_transformers, recompute_activations
 from m3fm.training.planner import Unit, assign
 
+BLOCKS = "ctvit.encoder.blocks."
+"""How the names of the image encoder's parameters begin."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -69,15 +72,15 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str
     A block's learning rate is `layer_decay` times the next one's, from the heads down to the tokenizers.
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    blocks = [int(name.split(".blocks.")[1].split(".")[0]) for name, _ in named if "ctvit.blocks." in name]
+    blocks = [int(name.split(BLOCKS)[1].split(".")[0]) for name, _ in named if BLOCKS in name]
     depth = max(blocks, default=-1) + 1
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     for name, parameter in named:
         level = depth
         if "ctvit.tokenizers." in name:
             level = -1
-        elif "ctvit.blocks." in name:
-            level = int(name.split(".blocks.")[1].split(".")[0])
+        elif BLOCKS in name:
+            level = int(name.split(BLOCKS)[1].split(".")[0])
         scale = config.layer_decay ** (depth - level)
         decay = config.weight_decay if parameter.ndim > 1 and "position" not in name else 0.0
         group = groups.setdefault((scale, decay), {"params": [], "scale": scale, "weight_decay": decay})
@@ -175,6 +178,10 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     Raises FloatingPointError that names the step and the losses when a loss is not finite.
     """
     model = objective.model.to(worker.device).train()
+    if launch.activation_checkpointing:
+        recompute_activations(model)
+    if launch.compile:
+        compile_transformers(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.lr, betas=(0.9, 0.95))
     scaler = torch.amp.GradScaler(worker.device.type, enabled=launch.precision == "float16")

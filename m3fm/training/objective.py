@@ -134,6 +134,7 @@ class Multitask:
         model, task = self.model, TASKS[unit.name]
         assert isinstance(model, M3FM)
         logits, task_logits = model(unit.name, **model_inputs(batch))
+        assert task_logits is not None
         asked = torch.full((len(task_logits),), list(TASKS).index(unit.name), device=logits.device)
         foreign = model.task_logits(model.encode_question(batch["foreign_ids"], batch["foreign_mask"]))
         refused = torch.full((len(foreign),), len(TASKS), device=logits.device)
@@ -153,9 +154,14 @@ def model_inputs(batch: Batch) -> dict[str, Tensor | None]:
 
 def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig) -> Batch:
     """Samples of one task to tensors."""
-    ids, mask = encode(tokenizer, [sample.text for sample in samples], config.text.max_tokens)
+    ids, mask = encode(
+        tokenizer, [sample.text for sample in samples], config.text.max_tokens, config.text.close_truncated
+    )
     question_ids, question_mask = encode(
-        tokenizer, [sample.question for sample in samples], config.text.max_question_tokens
+        tokenizer,
+        [sample.question for sample in samples],
+        config.text.max_question_tokens,
+        config.text.close_truncated,
     )
     arrays = {
         "text_ids": ids,

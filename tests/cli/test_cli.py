@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from m3fm.artifacts import Reference, seal
-from m3fm.config import preset
 from m3fm.environment import State
+from m3fm.presets import preset
 from m3fm.tasks import TASKS
 
 COMMANDS = [

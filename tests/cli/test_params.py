@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
-from m3fm.config import load
 from m3fm.errors import InputError
+from m3fm.presets import load
 
 WRONG = [
     ("simulate.patients", 0),

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from m3fm.clinical import ELEMENTS
-from m3fm.config import TINY_SCALES
 from m3fm.dataset.mqa import Mqa
 from m3fm.dataset.rows import Row
+from m3fm.presets import TINY_SCALES
 from m3fm.tasks import SCREENING, TASKS
 
 SPLITS = ("train", "val", "test")

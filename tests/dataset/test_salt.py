@@ -5,9 +5,10 @@ from chests import PATIENTS, UID, Chests
 from pydantic import ValidationError
 
 from m3fm.artifacts import Reference
-from m3fm.config import CurateConfig, RunConfig, preset
+from m3fm.config import CurateConfig, RunConfig
 from m3fm.dataset.curate import curate
 from m3fm.errors import InputError
+from m3fm.presets import preset
 from m3fm.salt import SHORTEST, VARIABLE, Salt, check_source
 
 SECRET = "correct horse battery staple"

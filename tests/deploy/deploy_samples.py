@@ -10,10 +10,11 @@ from torch import Tensor
 
 from m3fm import clinical
 from m3fm.artifacts import seal
-from m3fm.config import ModelConfig, TextConfig, preset
+from m3fm.config import ModelConfig, TextConfig
 from m3fm.model import checkpoint as checkpoints
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import train_tokenizer
+from m3fm.presets import preset
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
 from m3fm.tasks import TASKS, YEARS
 from m3fm.tokens import encode

@@ -71,7 +71,7 @@ def test_weights_are_stored_once(bundle: Path, model: M3FM) -> None:
                 used[place] = used.get(place, 0) + 1
             else:
                 assert len(tensor.raw_data) < 1024
-    trunk = sum(p.nbytes for p in model.ctvit.blocks.parameters() if p.nbytes >= 1024)
+    trunk = sum(p.nbytes for p in model.ctvit.encoder.blocks.parameters() if p.nbytes >= 1024)
     assert sum(length for (_, length), count in used.items() if count == 4) >= trunk
 
 

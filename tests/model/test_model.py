@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from m3fm.config import preset
 from m3fm.model.ctvit import size_features
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE, patchify
 from m3fm.model.predictors import cumulative_logits, task_loss
 from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import Block
+from m3fm.presets import preset
 from m3fm.tasks import TASKS, YEARS
 from m3fm.tokens import encode
 
@@ -131,7 +131,7 @@ def test_size_features_follow_their_formula(sixths: int, size: float) -> None:
 
 def test_a_censored_year_does_not_move_the_loss() -> None:
     task = TASKS["lung_cancer_risk"]
-    logits = torch.randn(2, 7)
+    logits = torch.randn(2, YEARS)
     label = torch.zeros(2, YEARS)
     mask = torch.tensor([[1.0, 1, 0, 0, 0, 0]] * 2)
     other = label.clone()

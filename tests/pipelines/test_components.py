@@ -11,7 +11,8 @@ from kfp import local
 from components import readme
 from m3fm import steps
 from m3fm.artifacts import Reference, source_digest
-from m3fm.config import SimulateConfig, preset
+from m3fm.config import SimulateConfig
+from m3fm.presets import preset
 
 ALLOWED = {*sys.stdlib_module_names, "kfp", "components"}
 

@@ -17,8 +17,9 @@ import yaml
 
 from m3fm import steps
 from m3fm.artifacts import Reference, read_manifest, seal, source_digest
-from m3fm.config import RunConfig, load
+from m3fm.config import RunConfig
 from m3fm.environment import State
+from m3fm.presets import load
 from m3fm.registry import Registry
 from pipelines import runner
 

@@ -110,14 +110,14 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
 
 
 def test_every_parameter_is_trained_and_earlier_blocks_more_slowly() -> None:
-    from m3fm.config import preset
     from m3fm.model.m3fm import M3FM
+    from m3fm.presets import preset
 
     model = M3FM(preset("tiny").model)
     groups = parameter_groups(model, OptimizerConfig(steps=1, warmup=0, lr=1.0, layer_decay=0.5))
     scale = {parameter: group["scale"] for group in groups for parameter in group["params"]}
     assert len(scale) == len(list(model.parameters()))
-    first = scale[model.ctvit.blocks[0].attn.qkv.weight]  # type: ignore[union-attr,index]
+    first = scale[model.ctvit.encoder.blocks[0].attn.qkv.weight]  # type: ignore[union-attr,index]
     assert first == 0.5**4
     assert scale[model.ctvit.tokenizer("heart").proj.weight] == first / 2
     assert scale[model.task_id.out.weight] == 1.0
