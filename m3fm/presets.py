@@ -86,8 +86,11 @@ def _tiny_run() -> RunConfig:
     )
 
 
+SIZES = ("tiny", "base", "large", "huge")
+
+
 def preset(name: str) -> RunConfig:
-    """The configuration of one of the four sizes."""
+    """The configuration of one of SIZES."""
     match name:
         case "tiny":
             return _tiny_run()
@@ -97,7 +100,7 @@ def preset(name: str) -> RunConfig:
             return _paper_run("large", width=1024, depth=24, heads=16)
         case "huge":
             return _paper_run("huge", width=1280, depth=32, heads=16)
-    raise InputError(f"no preset is called {name!r}; there are tiny, base, large and huge")
+    raise InputError(f"no preset is called {name!r}; there are {', '.join(SIZES)}")
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def predict(
 
 @app.command(rich_help_panel=USE)
 def info(as_json: AsJson = False) -> None:
-    """Show what is installed, where files are kept, and the tasks."""
+    """Show what is installed, where files are kept, the tasks, and how large the models are."""
     found = _info()
     if as_json:
         typer.echo(json.dumps(found))
@@ -80,9 +80,18 @@ def info(as_json: AsJson = False) -> None:
     )
     typer.echo(f"{'packages':<10}{packages}\n")
     table = Table("task", "answers", "scale", "labels from")
+    table.columns[0].no_wrap = True
     for name, task in found["tasks"].items():
         table.add_row(name, ", ".join(task["answers"]), task["scale"] or "text only", task["source"])
     Console().print(table)
+    if found["parameters"] is None:
+        typer.echo("\nparameters of the models: not counted, because torch is not installed")
+        return
+    sizes = Table("millions of parameters", *found["parameters"])
+    for part in next(iter(found["parameters"].values())):
+        counts = (found["parameters"][size][part] for size in found["parameters"])
+        sizes.add_row(part, *(f"{count / 1e6:.2f}" for count in counts))
+    Console().print(sizes)
 
 
 def _info() -> dict[str, Any]:
@@ -120,4 +129,13 @@ def _info() -> dict[str, Any]:
         "runtime": runtime,
         "packages": {name: installed(name) for name in packages},
         "tasks": {name: asdict(task) for name, task in TASKS.items()},
+        "parameters": _parameters() if installed("torch") else None,
     }
+
+
+def _parameters() -> dict[str, dict[str, int]]:
+    """Of each part of the models, by size."""
+    from m3fm.model.size import parameter_counts
+    from m3fm.presets import SIZES, preset
+
+    return {size: parameter_counts(preset(size).model) for size in SIZES}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from m3fm.config import ModelConfig, Scale
 from m3fm.errors import InputError
-from m3fm.model.transformer import POSITION_STD, Transformer, learned
+from m3fm.model.transformer import POSITION_STD, Transformer, learned, upcast
 
 
 def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
@@ -20,8 +20,9 @@ def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
     in_plane = width // 6 * 2
     parts = []
     for axis, part in ((0, width - 2 * in_plane), (1, in_plane), (2, in_plane)):
-        steps = torch.arange(part // 2, device=size_mm_B3.device, dtype=torch.float32)
-        angle = size_mm_B3[:, axis, None].float() * torch.pow(10000.0, -steps / (part / 2))
+        size = upcast(size_mm_B3[:, axis, None])
+        steps = torch.arange(part // 2, device=size.device, dtype=size.dtype)
+        angle = size * torch.pow(10000.0, -steps / (part / 2))
         parts.append(torch.cat([angle.sin(), angle.cos()], dim=1))
     return torch.cat(parts, dim=1)
 
@@ -51,7 +52,7 @@ class Tokenizer(nn.Module):
 
     def size(self, voxel_size_B3: Tensor) -> Tensor:
         """Features [B, 1, C] of the physical size of this scale's patches."""
-        patch = torch.tensor(self.scale.patch, device=voxel_size_B3.device, dtype=torch.float32)
+        patch = torch.tensor(self.scale.patch, device=voxel_size_B3.device, dtype=voxel_size_B3.dtype)
         return size_features(voxel_size_B3 * patch, self.class_token.shape[-1])[:, None]
 
     def with_class(self, tokens: Tensor, voxel_size_B3: Tensor) -> Tensor:

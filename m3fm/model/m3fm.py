@@ -10,7 +10,7 @@ from m3fm.config import ModelConfig
 from m3fm.model.ctvit import CTViT
 from m3fm.model.predictors import Predictor, cumulative_logits, init_hazards, probabilities
 from m3fm.model.text import TextTransformer
-from m3fm.model.transformer import Transformer, init_weights, learned
+from m3fm.model.transformer import Transformer, init_weights, learned, upcast
 from m3fm.tasks import TASKS, Task, head_slices
 
 
@@ -181,7 +181,7 @@ class M3FM(nn.Module):
     def predict(self, task: str, **inputs: Tensor | None) -> Tensor:
         """Probabilities of a task's answers; takes the arguments of `forward`."""
         logits = cast(Output, self(task, **inputs)).logits
-        return probabilities(self.tasks[task], logits.float())
+        return probabilities(self.tasks[task], upcast(logits))
 
     @torch.no_grad()
     def attention(

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from m3fm.config import PretrainConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned
+from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned, upcast
 
 
 def patchify(images: Tensor, patch: tuple[int, int, int]) -> Tensor:
@@ -71,6 +71,6 @@ class MAE(nn.Module):
 
         target = patchify(images, tokenizer.scale.patch)[:, wanted]
         mean, variance = target.mean(-1, keepdim=True), target.var(-1, keepdim=True)
-        error = ((predicted.float() - (target - mean) / (variance + 1e-6).sqrt()) ** 2).mean(-1)  # [B, M]
+        error = ((upcast(predicted) - (target - mean) / (variance + 1e-6).sqrt()) ** 2).mean(-1)  # [B, M]
         masked = torch.ones(B, N, device=images.device).scatter(1, visible, 0.0)[:, wanted]
         return (error * masked).sum() / masked.sum().clamp(min=1.0)

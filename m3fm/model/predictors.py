@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from m3fm.model.transformer import upcast
 from m3fm.tasks import YEARS, Task
 
 
@@ -52,7 +53,7 @@ def task_loss(task: Task, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor
 
     `label` and `mask` are [B, 1] for a choice, [B, 6] for years, [B, 3] for digits.
     """
-    logits = logits.float()
+    logits = upcast(logits)
     match task.loss:
         case "softmax":
             return F.cross_entropy(logits, label[:, 0].long())

@@ -60,7 +60,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
         fast = AutoTokenizer.from_pretrained(directory, local_files_only=True, use_fast=True)
         backend: Tokenizer = fast.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{directory} holds no tokenizer: {first_line(error)}") from error
+        raise InputError(f"{directory} holds no tokenizer: {first_sentence(error)}") from error
     return backend
 
 
@@ -114,7 +114,7 @@ class TextTransformer(nn.Module):
                 self.encoder = AutoModel.from_config(AutoConfig.for_model(**architecture))
             except (ValueError, TypeError) as error:
                 raise InputError(
-                    f"text.encoder is no configuration of transformers: {first_line(error)}"
+                    f"text.encoder is no configuration of transformers: {first_sentence(error)}"
                 ) from error
         self.encoder.pooler = None  # of the token that the task encoder reads, it would be a head of its own
 
@@ -128,6 +128,6 @@ class TextTransformer(nn.Module):
         return self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
 
 
-def first_line(error: Exception) -> str:
-    """What an error says, without the help that follows."""
-    return str(error).strip().partition("\n")[0]
+def first_sentence(error: Exception) -> str:
+    """What an error of transformers says, without the pages of help that follow."""
+    return str(error).strip().partition("\n")[0].partition(". ")[0]

@@ -32,9 +32,9 @@ class Attention(nn.Module):
         return self.proj(y.transpose(1, 2).flatten(2))
 
     def weights(self, x_BNC: Tensor, keep_BN: Tensor | None, queries: int) -> Tensor:
-        """How much the first `queries` tokens attend to each token: [B, heads, queries, N], float32."""
+        """How much the first `queries` tokens attend to each token: [B, heads, queries, N]."""
         q, k, _ = self._split(x_BNC, queries)
-        scores = (q.float() @ k.float().transpose(-2, -1)) / q.shape[-1] ** 0.5
+        scores = upcast(q) @ upcast(k).transpose(-2, -1) / q.shape[-1] ** 0.5
         if keep_BN is not None:
             scores = scores.masked_fill(~keep_BN[:, None, None, :], -torch.inf)
         return scores.softmax(dim=-1)
@@ -101,6 +101,11 @@ def compile_transformers(model: nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, Transformer):
             part.compile(dynamic=False)
+
+
+def upcast(x: Tensor) -> Tensor:
+    """Half precision to float32, for what would lose too much in it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -5,40 +5,41 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from samples import RUN, inputs
 from torch import Tensor
 
+from m3fm import clinical
+from m3fm.config import Scale
+from m3fm.ct import transforms
+from m3fm.dataset.mqa import Sample
+from m3fm.errors import InputError
 from m3fm.model.ctvit import size_features
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE, patchify
 from m3fm.model.predictors import cumulative_logits, task_loss
 from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import Block
-from m3fm.presets import preset
-from m3fm.tasks import TASKS, YEARS
+from m3fm.tasks import NO_YES, TASKS, YEARS, Task
 from m3fm.tokens import encode
+from m3fm.training.objective import collate
 
-RUN = preset("tiny")
+ELEMENTS = {
+    "age": 56.0,
+    "gender": "Female",
+    "height": 60.0,
+    "weight": 105.0,
+    "race": "White",
+    "pack_years": 38.0,
+    "hypertension": 53.0,
+    "pneumonia": 50.0,
+}
+TOKENIZER = train_tokenizer(clinical.sentences(ELEMENTS) * 3, 400)
 
 
 @pytest.fixture(scope="module")
 def model() -> M3FM:
     torch.manual_seed(0)
     return M3FM(RUN.model).eval()
-
-
-def inputs(task: str, batch: int = 2, length: int = 12) -> dict[str, Tensor | None]:
-    generator = torch.Generator().manual_seed(1)
-    scale = TASKS[task].scale
-    shape = RUN.model.scales[scale].shape if scale else None
-    ids = torch.randint(5, 900, (batch, length), generator=generator)
-    return {
-        "images": torch.rand(batch, 1, *shape, generator=generator) * 2 - 1 if shape else None,
-        "voxel_size": torch.rand(batch, 3, generator=generator) + 1 if shape else None,
-        "text_ids": ids,
-        "text_mask": torch.ones_like(ids),
-        "question_ids": ids[:, :6],
-        "question_mask": torch.ones_like(ids[:, :6]),
-    }
 
 
 @pytest.mark.parametrize("task", list(TASKS))
@@ -59,29 +60,37 @@ def test_every_sample_is_answered_as_if_alone(model: M3FM, task: str) -> None:
     )
 
 
-def test_more_padding_changes_nothing(model: M3FM) -> None:
-    short = inputs("emphysema")
-    ids, mask = short["text_ids"], short["text_mask"]
-    assert ids is not None
-    assert mask is not None
-    long = {
-        **short,
-        "text_ids": torch.cat([ids, torch.ones(2, 30, dtype=torch.long)], dim=1),
-        "text_mask": torch.cat([mask, torch.zeros(2, 30, dtype=torch.long)], dim=1),
-    }
-    torch.testing.assert_close(
-        model.predict("emphysema", **short), model.predict("emphysema", **long), atol=1e-6, rtol=0
-    )
+@settings(max_examples=20, deadline=None)
+@given(
+    task=st.sampled_from(["emphysema", "nodule_size", "lung_rads"]),
+    text=st.integers(1, 100),
+    question=st.integers(1, 40),
+)
+def test_padding_changes_nothing(model: M3FM, task: str, text: int, question: int) -> None:
+    short = inputs(task)
+    long = dict(short)
+    for name, more in (("text", text), ("question", question)):
+        ids, mask = short[f"{name}_ids"], short[f"{name}_mask"]
+        long[f"{name}_ids"] = torch.cat([ids, torch.ones(2, more, dtype=torch.long)], dim=1)
+        long[f"{name}_mask"] = torch.cat([mask, torch.zeros(2, more, dtype=torch.long)], dim=1)
+    torch.testing.assert_close(model.predict(task, **short), model.predict(task, **long), atol=1e-6, rtol=0)
 
 
-def test_masked_text_is_the_same_as_no_text(model: M3FM) -> None:
-    with_text = inputs("emphysema")
-    assert with_text["text_mask"] is not None
-    masked = {**with_text, "text_mask": torch.zeros_like(with_text["text_mask"])}
-    absent = {**with_text, "text_ids": None, "text_mask": None}
-    expected = model.predict("emphysema", **absent)
-    torch.testing.assert_close(model.predict("emphysema", **masked), expected, atol=1e-6, rtol=0)
-    assert not torch.allclose(model.predict("emphysema", **with_text), expected, atol=1e-4)
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(["emphysema", "lung_cancer_risk", "lung_rads"]), st.integers(0, 2**31))
+def test_a_modality_that_is_masked_out_or_absent_has_no_influence(model: M3FM, task: str, seed: int) -> None:
+    given_inputs, other = inputs(task), inputs(task, seed=seed)
+    masked = {**given_inputs, "text_mask": torch.zeros_like(given_inputs["text_mask"])}
+    absent = {**given_inputs, "text_ids": None, "text_mask": None}
+    expected = model.predict(task, **absent)
+    for text in (given_inputs["text_ids"], other["text_ids"]):
+        torch.testing.assert_close(
+            model.predict(task, **{**masked, "text_ids": text}), expected, atol=1e-6, rtol=0
+        )
+    assert not torch.allclose(model.predict(task, **given_inputs), expected, atol=1e-5)
+    without = {**given_inputs, "images": None, "voxel_size": None}
+    sized = {**without, "voxel_size": other.get("voxel_size")}
+    torch.testing.assert_close(model.predict(task, **sized), model.predict(task, **without), atol=0, rtol=0)
 
 
 def test_answers_without_image_and_without_text(model: M3FM) -> None:
@@ -89,26 +98,110 @@ def test_answers_without_image_and_without_text(model: M3FM) -> None:
     assert torch.isfinite(model.predict("emphysema", **nothing)).all()
 
 
-def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM) -> None:
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 2**31))
+def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM, seed: int) -> None:
     given_inputs = inputs("nodule_size")
-    images = given_inputs["images"]
-    assert images is not None
-    mask = torch.zeros(images.shape[0], *images.shape[2:], dtype=torch.bool)
-    mask[:, :, 8:40, 8:32] = True
-    changed = images.clone()
-    changed[:, :, :, :8] = 1.0
-    first = model.predict("nodule_size", **{**given_inputs, "lung_mask": mask})
-    second = model.predict("nodule_size", **{**given_inputs, "images": changed, "lung_mask": mask})
-    torch.testing.assert_close(first, second, atol=1e-6, rtol=0)
-
-
-def test_voxel_size_matters(model: M3FM) -> None:
-    sizes = inputs("lung_cancer_risk")
-    assert sizes["voxel_size"] is not None
-    doubled = {**sizes, "voxel_size": sizes["voxel_size"] * 2}
-    assert not torch.allclose(
-        model.predict("lung_cancer_risk", **sizes), model.predict("lung_cancer_risk", **doubled), atol=1e-5
+    drawn = inputs("nodule_size", seed=seed)["images"]
+    inside = torch.where(given_inputs["lung_mask"][:, None], given_inputs["images"], drawn)
+    # What shares a patch with the lung is seen; the mask here is of whole patches.
+    torch.testing.assert_close(
+        model.predict("nodule_size", **given_inputs),
+        model.predict("nodule_size", **{**given_inputs, "images": inside}),
+        atol=1e-6,
+        rtol=0,
     )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(["lung_cancer_risk", "cvd_mortality", "nodule_size", "emphysema"]), st.floats(0.4, 5.0)
+)
+def test_doubling_the_voxel_size_changes_the_answer(model: M3FM, task: str, mm: float) -> None:
+    once = {**inputs(task), "voxel_size": torch.full((2, 3), mm)}
+    twice = {**once, "voxel_size": once["voxel_size"] * 2}
+    assert not torch.allclose(model.predict(task, **once), model.predict(task, **twice), atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.tuples(*[st.integers(2, 30)] * 3),
+    st.tuples(*[st.integers(2, 30)] * 3),
+    st.tuples(*[st.floats(0.3, 6)] * 3),
+)
+def test_resizing_keeps_the_physical_size(
+    before: tuple[int, int, int], after: tuple[int, int, int], mm: tuple[float, float, float]
+) -> None:
+    voxels = np.zeros(before, np.int16)
+    resized, size = transforms.resize(voxels, mm, after)
+    assert resized.shape == after
+    np.testing.assert_allclose(np.multiply(size, after), np.multiply(mm, before), rtol=1e-9)
+    # The model adds features of the patch in mm: the same patch of mm gives the same ones.
+    patch = torch.tensor([size]) * torch.tensor([after])
+    torch.testing.assert_close(
+        size_features(patch, 24), size_features(torch.tensor([mm]) * torch.tensor([before]), 24)
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(8)))
+def test_another_order_of_clinical_sentences_changes_tokens_only(order: list[int]) -> None:
+    sentences = clinical.sentences(ELEMENTS)
+    assert len(sentences) == len(order)
+    texts = [" ".join(sentences), " ".join(sentences[i] for i in order)]
+    ids, _ = encode(TOKENIZER, texts, 400)
+    words = [sorted(TOKENIZER.decode(row.tolist()).split()) for row in ids]
+    assert words[0] == words[1], "the same sentences"
+    samples = [Sample("a question", text, (0.0,), (1.0,)) for text in texts]
+    first, second = (collate([sample], TOKENIZER, RUN.model) for sample in samples)
+    for name in first.keys() - {"text_ids", "text_mask"}:
+        assert torch.equal(first[name], second[name])
+
+
+def test_a_new_scale_and_a_new_task_are_configuration() -> None:
+    """Transfer learning (paper, Fig. 7): another image size, another head; the old parts stay as they are."""
+    torch.manual_seed(0)
+    old = M3FM(RUN.model)
+    scale = Scale(shape=(16, 32, 48), patch=(4, 8, 8), hu_window=(-160.0, 240.0))
+    config = RUN.model.model_copy(update={"scales": {**RUN.model.scales, "tumour": scale}})
+    task = Task(
+        name="pneumonitis",
+        title="",
+        answers=NO_YES,
+        head="pneumonitis",
+        scale="tumour",
+        source="",
+        kind="transfer",
+    )
+    new = M3FM(config, {**TASKS, task.name: task}).eval()
+    missing, unused = new.load_state_dict(
+        old.state_dict()
+        | {name: tensor for name, tensor in new.state_dict().items() if name.startswith("task_id.out")},
+        strict=False,
+    )
+    assert not unused
+    assert {".".join(name.split(".")[:3]) for name in missing} == {
+        "ctvit.tokenizers.tumour",
+        *(f"heads.pneumonitis.{part}" for part in ("dense", "norm", "out")),
+    }
+    question = {name: tensor for name, tensor in inputs("emphysema").items() if name.startswith("question")}
+    images = torch.rand(2, 1, *scale.shape)
+    answer = new.predict("pneumonitis", images=images, voxel_size=torch.ones(2, 3), **question)
+    assert answer.shape == (2, 2)
+    torch.testing.assert_close(
+        new.predict("emphysema", **inputs("emphysema")),
+        old.eval().predict("emphysema", **inputs("emphysema")),
+    )
+
+
+def test_a_task_of_any_scale_takes_the_scale_of_its_images() -> None:
+    task = Task(name="any", title="", answers=NO_YES, head="any", source="", kind="transfer")
+    model = M3FM(RUN.model, {"any": task}).eval()
+    for scale in ("emphysema", "cvd_mortality"):
+        assert model.predict("any", **inputs(scale)).shape == (2, 2)
+    wrong = {**inputs("emphysema"), "images": torch.zeros(2, 1, 3, 4, 5)}
+    with pytest.raises(InputError, match=r"no scale has volumes of \(3, 4, 5\)"):
+        model.predict("any", **wrong)
 
 
 @given(st.lists(st.floats(-50, 50), min_size=7, max_size=7))

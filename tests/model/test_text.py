@@ -1,0 +1,139 @@
+"""The text transformer: RoBERTa, or any other encoder, from a directory or a configuration; no download."""
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    DistilBertConfig,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from m3fm.config import TextConfig
+from m3fm.errors import InputError
+from m3fm.model.checkpoint import load_model, save_model
+from m3fm.model.m3fm import M3FM
+from m3fm.model.text import TextTransformer, load_tokenizer
+from m3fm.presets import preset
+from m3fm.tokens import encode
+
+ROBERTA = Path(__file__).parents[3] / "shared" / "data" / "roberta-base"
+TINY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
+IDS = torch.tensor([[0, 7, 8, 9, 2], [0, 7, 2, 1, 1]])
+MASK = (IDS != 1).long()
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_weights_of_a_directory_are_taken_and_go_into_the_checkpoint(tmp_path):
+    torch.manual_seed(0)
+    theirs = RobertaModel(RobertaConfig(vocab_size=1000, max_position_embeddings=514, pad_token_id=1, **TINY))
+    theirs.eval().save_pretrained(tmp_path / "roberta")
+    expected = theirs(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    text = TextConfig(pretrained=tmp_path / "roberta")
+    model = M3FM(preset("tiny").model.model_copy(update={"text": text})).eval()
+    torch.testing.assert_close(model.text(IDS, MASK), expected)
+
+    save_model(model, tmp_path / "checkpoint")
+    for path in (tmp_path / "roberta").iterdir():
+        path.unlink()
+    again = load_model(tmp_path / "checkpoint")
+    torch.testing.assert_close(again.text(IDS, MASK), expected)
+    assert str(tmp_path) not in (tmp_path / "checkpoint" / "config.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        BertConfig(vocab_size=300, **TINY).to_dict(),
+        DistilBertConfig(vocab_size=300, dim=48, n_layers=2, n_heads=2, hidden_dim=96).to_dict(),
+        {"model_type": "roberta", "vocab_size": 300, "pad_token_id": 1, **TINY},
+    ],
+    ids=lambda encoder: encoder["model_type"],
+)
+def test_any_encoder_by_configuration(encoder, tmp_path):
+    config = preset("tiny").model.model_copy(update={"text": TextConfig(encoder=encoder)})
+    model = M3FM(config).eval()
+    asked = {"question_ids": IDS, "question_mask": MASK, "text_ids": IDS, "text_mask": MASK}
+    answer = model.predict("lung_rads", **asked)
+    assert answer.shape == (2, 4)
+    model.predict("lung_rads", **asked)
+    save_model(model, tmp_path)
+    torch.testing.assert_close(load_model(tmp_path).predict("lung_rads", **asked), answer)
+    assert not [name for name, _ in model.named_parameters() if "pooler" in name]
+
+
+def test_a_directory_or_configuration_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no encoder of transformers"):
+        TextTransformer(TextConfig(pretrained=tmp_path))
+    with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
+        TextTransformer(TextConfig(encoder={"model_type": "no-such-thing"}))
+    with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
+        TextTransformer(TextConfig(encoder={"hidden_size": 48}))
+    with pytest.raises(InputError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_positions_must_hold_the_longest_text():
+    with pytest.raises(ValueError, match="texts of 160 tokens need 162"):
+        TextConfig(positions=161)
+
+
+def test_tokenizer_of_roberta():
+    if not ROBERTA.is_dir():
+        pytest.skip(f"{ROBERTA.name}, RoBERTa's vocabulary, is not beside the repository")
+    from transformers import RobertaTokenizerFast
+
+    ours = load_tokenizer(ROBERTA)
+    theirs = RobertaTokenizerFast(str(ROBERTA / "vocab.json"), str(ROBERTA / "merges.txt"))
+    texts = ["The patient is 56.0 years old. Gender is Female.", "Is there any lung nodule?", "a  b\n\u00e9"]
+    for text in texts:
+        assert ours.encode(text).ids == theirs(text)["input_ids"]
+    ids, mask = encode(ours, texts, 160)
+    padded = theirs(texts, padding=True)
+    assert ids.tolist() == padded["input_ids"]
+    assert mask.tolist() == padded["attention_mask"]
+
+
+def test_tokenizer_of_another_encoder(tmp_path):
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "lung", "##s", "?"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    fast = BertTokenizerFast(str(tmp_path / "vocab.txt"))
+    fast.save_pretrained(tmp_path / "saved")
+    tokenizer = load_tokenizer(tmp_path / "saved")
+    assert tokenizer.encode("the lungs?").tokens == ["[CLS]", "the", "lung", "##s", "?", "[SEP]"]
+    (tmp_path / "saved" / "tokenizer.json").unlink()
+    (tmp_path / "vocab.txt").rename(tmp_path / "saved" / "vocab.txt")
+    again = load_tokenizer(tmp_path / "saved")
+    assert again.encode("the lungs?").ids == tokenizer.encode("the lungs?").ids
+
+
+def test_a_text_that_is_cut_keeps_its_end_or_not():
+    from m3fm.model.text import train_tokenizer
+
+    tokenizer = train_tokenizer(["The patient is 56.0 years old."] * 3, 300)
+    whole = tokenizer.encode("The patient is 56.0 years old.").ids
+    closed, _ = encode(tokenizer, ["The patient is 56.0 years old."], 6)
+    cut, mask = encode(tokenizer, ["The patient is 56.0 years old."], 6, close_truncated=False)
+    assert closed[0].tolist() == [*whole[:5], 2]
+    assert cut[0].tolist() == whole[:6]
+    assert mask.all()
+
+
+def test_pooler_of_bert_is_not_kept(tmp_path):
+    BertModel(BertConfig(vocab_size=300, **TINY)).save_pretrained(tmp_path)
+    assert not [
+        name for name in TextTransformer(TextConfig(pretrained=tmp_path)).state_dict() if "pool" in name
+    ]
