@@ -15,16 +15,15 @@ import contextlib
 import io
 import shutil
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import pydicom
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from paired import report
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
@@ -55,24 +54,6 @@ def main() -> None:
         report(f"{CROPS} crops of 128 x 320 x 448", cropping(Path(scratch)), rounds)
     with tempfile.TemporaryDirectory() as scratch:
         report(f"curation of {SERIES} series", curating(Path(scratch)), max(1, rounds // 3))
-
-
-def report(title: str, contestants: dict[str, Callable[[], Any]], rounds: int) -> None:
-    """Run the contestants in turn; print each one's median time, and its ratio to the first one's."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
-        for name, contestant in contestants.items():
-            started = time.perf_counter()
-            result = contestant()
-            if turn:  # the first round fills the caches
-                times[name].append(time.perf_counter() - started)
-            del result
-    (first, *_) = times
-    print(f"\n{title}: median of {rounds} rounds")
-    print(f"{'':32}{'ms':>8}{'times ' + first:>20}")
-    for name, taken in times.items():
-        ratio = median(mine / its for mine, its in zip(taken, times[first]))
-        print(f"{name:32}{1000 * median(taken):8.0f}{ratio:20.2f}")
 
 
 def reading(scratch: Path) -> dict[str, Callable[[], Any]]:

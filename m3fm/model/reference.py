@@ -1,7 +1,7 @@
 """The authors' published weights: their state dict into our model, with their behaviour.
 
 The names on the left of the tables here are those in their files. Some of their tensors are there twice under
-two names; both must be the same. What their model does otherwise than ours is in docs/choices.md.
+two names; both must be the same. What their model does otherwise than ours is in docs/model.md.
 """
 
 import pickle
