@@ -219,6 +219,8 @@ class PretrainConfig(Config):
     """Slices of tokens whose voxels are predicted; the rest cost nothing."""
     scale_range: tuple[Pair, Pair, Pair] = ((0.5, 2.0), (0.6, 1.4), (0.6, 1.4))
     """Random resizing along slices, rows, columns; voxel sizes change with it."""
+    rotation_degrees: NotNegative = 10.0
+    """Largest in-plane rotation."""
     hu_shift: NotNegative = 50.0
     """Largest random shift of either end of the HU window."""
 

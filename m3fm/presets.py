@@ -75,6 +75,7 @@ def _tiny_run() -> RunConfig:
             decoder_heads=4,
             loss_token_slices=1,
             scale_range=((0.4, 1.0), (0.5, 1.0), (0.5, 1.0)),
+            rotation_degrees=0.0,
         ),
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=260, warmup=20, lr=2e-3, checkpoint_every=40),

@@ -49,7 +49,7 @@ class Pretraining:
         return [Unit(name, index, 1.0 / count, cost[name]) for index, name in enumerate(chosen)]
 
     def load(self, step: int, unit: Unit) -> Batch:
-        """Random crops, resized by random factors per axis, with the voxel sizes that follow."""
+        """Random crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
         rng = np.random.default_rng([self.seed, step, unit.index])
         scale = self.scales[unit.name]
         images, sizes = [], []
@@ -65,6 +65,8 @@ class Pretraining:
             voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
             crop = volume[box[0] : box[1], box[2] : box[3], box[4] : box[5]]
             voxels, size = transforms.resize(crop, voxel_size, scale.shape)
+            if (degrees := self.config.rotation_degrees) > 0:
+                voxels = transforms.rotate(voxels, rng.uniform(-degrees, degrees))
             low, high = rng.uniform(-self.config.hu_shift, self.config.hu_shift, size=2)
             window = (scale.hu_window[0] + low, scale.hu_window[1] + high)
             images.append(transforms.window(voxels, window))
