@@ -16,11 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from m3fm.artifacts import text_digest
 from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.model.transformer import compile_transformers, recompute_activations
+from m3fm.model.transformer import compile_transformers, recompute_activations, upcast
 from m3fm.training.planner import Unit, assign
 
 BLOCKS = "ctvit.encoder.blocks."
 """How the names of the image encoder's parameters begin."""
+BUCKET_BYTES = 64 << 20
+"""Gradients that are reduced together."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,22 +124,62 @@ def by_step(
         yield group
 
 
-def reduced(parameters: list[nn.Parameter], losses: Tensor) -> Tensor:
-    """Sum gradients and losses over all workers, once; a parameter that nobody touched has gradient zero."""
-    flat = torch.cat(
-        [
-            torch.zeros(p.numel(), device=losses.device) if p.grad is None else p.grad.float().flatten()
-            for p in parameters
-        ]
-        + [losses.float()]
-    )
-    if dist.is_initialized():
-        dist.all_reduce(flat)
-    start = 0
+def accumulate(
+    objective: Objective,
+    step: int,
+    work: list[tuple[Unit, Batch]],
+    precision: str,
+    scaler: torch.amp.GradScaler,
+    seed: int,
+) -> Tensor:
+    """Forward and backward of a worker's micro-batches; gives sums of losses and counts, by name [2, n]."""
+    device = next(objective.model.parameters()).device
+    losses = torch.zeros(2, len(objective.names), device=device)
+    for unit, batch in work:
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        # Dropout must not depend on which worker runs the unit, nor on what it ran before.
+        torch.manual_seed(int(text_digest(f"{seed} {step} {unit.name} {unit.index}")[:8], 16))
+        with torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES):
+            loss = objective.loss(unit, batch)
+        scaler.scale(loss * unit.weight).backward()
+        sums = losses[:, objective.names.index(unit.name)]
+        sums += torch.stack([loss.detach().float(), losses.new_ones(())])
+    return losses
+
+
+def reduce_gradients(parameters: list[nn.Parameter], losses: Tensor) -> None:
+    """Sum gradients and losses over all workers, in place; a parameter that nobody touched has gradient zero.
+
+    In buckets: each is on its way while the next one is filled, whoever has touched which parameter.
+    """
     for parameter in parameters:
-        parameter.grad = flat[start : start + parameter.numel()].view_as(parameter).to(parameter.dtype)
-        start += parameter.numel()
-    return flat[start:]
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    if not dist.is_initialized():
+        return
+    tensors = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    sent = [(bucket, *_send(bucket)) for bucket in [*_buckets(tensors), [losses]]]
+    for bucket, flat, handle in sent:
+        handle.wait()
+        for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket])):
+            tensor.copy_(part.view_as(tensor))
+
+
+def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors in order, as many together as fill a bucket."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and sum(t.nbytes for t in bucket) + tensor.nbytes > BUCKET_BYTES:
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    if bucket:
+        yield bucket
+
+
+def _send(bucket: list[Tensor]) -> tuple[Tensor, Any]:
+    flat = torch.cat([upcast(tensor).flatten() for tensor in bucket])
+    return flat, dist.all_reduce(flat, async_op=True)
 
 
 class Stateful(Protocol):
@@ -196,18 +238,9 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         share, batch_size=None, num_workers=launch.loaders, pin_memory=worker.device.type == "cuda"
     )
     for step, work in enumerate(by_step(iter(loader), first, config.steps), start=first):
-        losses = torch.zeros(2, len(names), device=worker.device)
-        for unit, batch in work:
-            batch = {name: tensor.to(worker.device, non_blocking=True) for name, tensor in batch.items()}
-            # Dropout must not depend on which worker runs the unit, nor on what it ran before.
-            torch.manual_seed(int(text_digest(f"{config.seed} {step} {unit.name} {unit.index}")[:8], 16))
-            with torch.autocast(
-                worker.device.type, dtype=DTYPES.get(launch.precision), enabled=launch.precision in DTYPES
-            ):
-                loss = objective.loss(unit, batch)
-            scaler.scale(loss * unit.weight).backward()
-            losses[:, names.index(unit.name)] += torch.stack([loss.detach().float(), torch.ones_like(loss)])
-        total, count = reduced(parameters, losses.flatten()).view(2, -1)
+        losses = accumulate(objective, step, work, launch.precision, scaler, config.seed)
+        reduce_gradients(parameters, losses)
+        total, count = losses
         means = {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
         if not all(map(math.isfinite, means.values())):
             bad = [name for name, value in means.items() if not math.isfinite(value)]
