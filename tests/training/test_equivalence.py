@@ -1,5 +1,6 @@
 """Many workers compute what one does: the gradient of a step of all 19 tasks, and the steps that follow."""
 
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -99,9 +100,13 @@ def ten_steps(rank: int, size: int, directory: Path) -> None:
     torch.save({"parameters": flat}, directory / f"{rank}.pt")
 
 
+# Processes begin with all that they need, whose import takes seconds.
+multiprocessing.set_forkserver_preload([__name__, "transformers.models.roberta.modeling_roberta"])
+
+
 def run(work: Callable[[int, int, Path], None], size: int, directory: Path) -> Path:
     directory.mkdir()
-    mp.spawn(work, args=(size, directory), nprocs=size)
+    mp.start_processes(work, args=(size, directory), nprocs=size, start_method="forkserver")
     return directory
 
 
