@@ -29,8 +29,8 @@ def _worker(storage: Path) -> Worker:
     checkpoint = ray.train.get_checkpoint()
     restored = None if checkpoint is None else Path(checkpoint.to_directory())
 
-    def tell(step: int, loss: float) -> None:
-        write_json(storage / PROGRESS, {"step": step, "loss": loss})
+    def tell(step: int, loss: float, waiting: float) -> None:
+        write_json(storage / PROGRESS, {"step": step, "loss": loss, "waiting": waiting})
 
     def report(step: int, save: Callable[[Path], None] | None) -> None:
         if save is None:
@@ -56,7 +56,9 @@ def _followed(what: str, steps: int, storage: Path) -> Iterator[None]:
                 told = json.loads((storage / PROGRESS).read_text())
                 if told["step"] != seen:
                     seen = told["step"]
-                    advance(seen, f"loss {told['loss']:.3f}")
+                    advance(
+                        seen, f"loss {told['loss']:.3f}, {told['waiting']:.0%} of the time waiting for data"
+                    )
 
     with tracked(f"{what} step", steps) as advance:
         thread = threading.Thread(target=follow, args=(advance,), daemon=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -56,8 +57,9 @@ class Worker:
     restored: Path | None
     report: Callable[[int, Callable[[Path], None] | None], None]
     """Every worker calls it with the steps done; the first brings a function that writes the checkpoint."""
-    tell: Callable[[int, float], None]
-    """The first worker calls it after each step, with the steps done and the mean loss."""
+    tell: Callable[[int, float, float], None]
+    """The first worker calls it after each step: steps done, mean loss, share of its time spent on waiting for
+    data."""
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
@@ -109,6 +111,32 @@ class Share(Dataset[tuple[int, Unit, Batch]]):
         """Step, unit, tensors."""
         step, unit = self.items[index]
         return step, unit, self.objective.load(step, unit)
+
+
+class Waiting:
+    """Items of an iterator, and how much of the time since the first was asked for went by in waiting."""
+
+    def __init__(self, items: Iterator[tuple[int, Unit, Batch]]) -> None:
+        self.items = items
+        self.began = time.monotonic()
+        self.waited = 0.0
+
+    @property
+    def share(self) -> float:
+        """Of the time so far."""
+        return self.waited / max(time.monotonic() - self.began, 1e-9)
+
+    def __iter__(self) -> Iterator[tuple[int, Unit, Batch]]:
+        """The items."""
+        return self
+
+    def __next__(self) -> tuple[int, Unit, Batch]:
+        """The next item, once it is there."""
+        asked = time.monotonic()
+        try:
+            return next(self.items)
+        finally:
+            self.waited += time.monotonic() - asked
 
 
 def by_step(
@@ -237,7 +265,8 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     loader = DataLoader(
         share, batch_size=None, num_workers=launch.loaders, pin_memory=worker.device.type == "cuda"
     )
-    for step, work in enumerate(by_step(iter(loader), first, config.steps), start=first):
+    items = Waiting(iter(loader))
+    for step, work in enumerate(by_step(items, first, config.steps), start=first):
         losses = accumulate(objective, step, work, launch.precision, scaler, config.seed)
         reduce_gradients(parameters, losses)
         total, count = losses
@@ -256,7 +285,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         state["history"].append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
         state["step"] = step + 1
         if worker.rank == 0:
-            worker.tell(step + 1, sum(means.values()) / len(means))
+            worker.tell(step + 1, sum(means.values()) / len(means), items.share)
         if state["step"] % config.checkpoint_every == 0 or state["step"] == config.steps:
             save = partial(save_state, model=model, stateful=stateful, state=state)
             worker.report(step + 1, save if worker.rank == 0 else None)

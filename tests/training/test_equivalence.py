@@ -94,7 +94,7 @@ def ten_steps(rank: int, size: int, directory: Path) -> None:
     def report(step: int, save: Callable[[Path], None] | None) -> None:
         pass
 
-    worker = Worker(rank, size, torch.device("cpu"), None, report, lambda step, loss: None)
+    worker = Worker(rank, size, torch.device("cpu"), None, report, lambda *told: None)
     loop.train(objective, OPTIMIZER, LaunchConfig(), worker)
     flat = torch.cat([parameter.detach().flatten() for parameter in objective.model.parameters()])
     torch.save({"parameters": flat}, directory / f"{rank}.pt")

@@ -52,7 +52,7 @@ def keep(directory: Path, step: int, save: Callable[..., None] | None, stop_at: 
         raise KeyboardInterrupt
 
 
-def silent(step: int, loss: float) -> None:
+def silent(step: int, loss: float, waiting: float) -> None:
     pass
 
 
