@@ -58,8 +58,7 @@ class Worker:
     report: Callable[[int, Callable[[Path], None] | None], None]
     """Every worker calls it with the steps done; the first brings a function that writes the checkpoint."""
     tell: Callable[[int, float, float], None]
-    """The first worker calls it after each step: steps done, mean loss, share of its time spent on waiting for
-    data."""
+    """The first worker calls it after each step: steps done, mean loss, share of its time without data."""
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
