@@ -218,6 +218,8 @@ class TrainConfig(Config):
     """Samples of the clinical information retrieval tasks together."""
     micro_batch: Count = 12
     """Samples of one task that one worker computes at once."""
+    identity_questions: Count = 16
+    """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
     element_dropout: Share = 0.2
     """Share of clinical elements left out of the text, at random."""
     hu_shift: NotNegative = 50.0
@@ -303,7 +305,7 @@ def _tiny_run() -> RunConfig:
             task_depth=2,
             head_width=64,
             scales=TINY_SCALES,
-            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1000, dropout=0.0),
+            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1200, dropout=0.0),
         ),
         pretrain=PretrainConfig(
             optimizer=OptimizerConfig(steps=1200, warmup=30, lr=2e-3, checkpoint_every=100),

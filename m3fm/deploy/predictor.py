@@ -28,6 +28,11 @@ Probabilities = NDArray[np.float32]
 PRESENCE = "nodule_presence"
 REPORT = "lung_rads"
 """The task that reads the nodule report, and no other clinical text."""
+SURE = 0.5
+"""Least probability of the Task ID predictor at which a question is taken for a task's.
+
+Chosen on the questions CHOOSING of tests/model/paraphrases.py with the tiny preset: TODO
+"""
 
 
 class Predictor:
@@ -74,11 +79,13 @@ class Predictor:
     ) -> dict[str, Answer]:
         """The answer to a question in the user's words, by the task that it was understood as.
 
-        Raises InputError for a question of no task.
+        Raises InputError for a question of no task, or of which that is not sure.
         """
         _, logits = self.encode_question(question)
-        chosen = int(logits[0].argmax())
-        if chosen == len(self.bundle.tasks):
+        probabilities = np.exp(logits[0] - logits[0].max())
+        probabilities /= probabilities.sum()
+        chosen = int(probabilities.argmax())
+        if chosen == len(self.bundle.tasks) or probabilities[chosen] < SURE:
             titles = ", ".join(task.title for task in self.bundle.tasks)
             raise InputError(f"{question!r} is no question this model can answer; ask about: {titles}")
         task = self.bundle.tasks[chosen]

@@ -126,6 +126,21 @@ def test_a_question_is_answered_by_its_task_or_refused(predictor: Predictor, ser
     assert {len(TASKS)} < understood.keys()
 
 
+def test_a_question_that_may_be_of_several_tasks_is_refused(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = predictor.encode_question("Is it there?")
+    logits = np.full((1, len(TASKS) + 1), -30.0, dtype=np.float32)
+    monkeypatch.setattr(predictor, "encode_question", lambda question: (token, logits))
+    names = list(TASKS)
+    logits[0, names.index("emphysema")] = 0.0
+    logits[0, names.index("atelectasis")] = -0.1
+    assert list(predictor.ask("Is it there?")) == ["emphysema"], "with a probability of 0.52"
+    logits[0, names.index("consolidation")] = -0.1
+    with pytest.raises(InputError, match="no question this model can answer"):
+        predictor.ask("Is it there?")
+
+
 def test_a_changed_file_is_refused(bundle: Path, tmp_path: Path) -> None:
     changed = tmp_path / "bundle"
     shutil.copytree(bundle, changed)
