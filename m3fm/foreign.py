@@ -7,7 +7,7 @@ RULES = {
     "foreign": """appendicitis | an inflamed appendix | gallstones | a kidney stone | a bladder stone
         | hepatitis | cirrhosis of the liver | a fatty liver | a liver lesion | liver metastases
         | a liver cyst | an ulcer | a stomach ulcer | a hiatal hernia | an inguinal hernia | diverticulitis
-        | bowel cancer metastases | intestinal perforation | ascites | splenomegaly | a ruptured spleen
+        | intestinal polyps | intestinal perforation | ascites | splenomegaly | a ruptured spleen
         | a pancreatic cyst | a kidney cyst | hydronephrosis | an adrenal mass | a bladder infection
         | prostatitis | an ovarian cyst | endometriosis | pregnancy | a miscarriage | twins | a broken arm
         | a broken leg | a fractured femur | a skull fracture | a vertebral fracture | a wrist fracture

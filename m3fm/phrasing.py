@@ -26,6 +26,7 @@ _OPENINGS = (
     *("Dear colleague, ", "Looking at the scan, ", "From these images, ", "In your opinion, ", "And "),
     "62-year-old smoker. ",
 )
+_FILLERS = ("really", "clearly", "maybe", "also", "now", "actually", "probably", "<invented>", "<invented>")
 _CLOSINGS = (", please", " thanks", " thank you", ", doctor", " in this case", " in your view", " or not")
 
 
@@ -88,6 +89,11 @@ def question(task: str, rng: "np.random.Generator") -> str:
     text = sentence(task, rng)
     if rng.random() < 0.1:
         text = _pick(_OPENINGS, rng) + text[0].lower() + text[1:]
+    if rng.random() < 0.15:
+        # A word that it does not know must not make it refuse what it does know.
+        words = text.split(" ")
+        words.insert(int(rng.integers(1, len(words) + 1)), _expand(_pick(_FILLERS, rng), rng))
+        text = " ".join(words)
     if rng.random() < 0.25:
         text = text.lower()
     if rng.random() < 0.05:

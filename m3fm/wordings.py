@@ -10,31 +10,37 @@ RULES = {
         | the examination | the patient's CT | this patient's scan""",
     "images": "the images | these images | the CT images | the slices | the pictures | the lungs",
     "on": """on <scan> | in <scan> | in <images> | here | in this patient | on the current study | at all
-        | anywhere | today""",
+        | anywhere | today | in this smoker | after years of smoking | by now | somewhere | in this case""",
     "see": """see | find | detect | notice | identify | spot | recognise | recognize | make out | observe
-        | report | discern | pick up""",
-    "evidence": "evidence of | any sign of | any evidence of | a suggestion of | a suspicion of | a hint of",
-    "signs": "signs of | indications of | features of | findings of | any signs of | traces of",
-    "present": "present | visible | seen | apparent | evident | found | detectable | noted | demonstrated",
+        | report | discern | pick up | flag | diagnose | encounter | appreciate | perceive""",
+    "evidence": """evidence of | any sign of | any evidence of | a suggestion of | a suspicion of | a hint of
+        | some indication of | any trace of | an appearance of""",
+    "signs": """signs of | indications of | features of | findings of | any signs of | traces of | areas of
+        | changes of | patterns of | parts with""",
+    "present": """present | visible | seen | apparent | evident | found | detectable | noted | demonstrated
+        | discernible | recognizable | obvious | likely | identified""",
     "found": "found | seen | detected | noted | described | reported | observed | diagnosed",
     "check": "check | search | review | examine | look at | inspect | assess | evaluate | screen | read",
     "tell": """tell me | let me know | please tell me | say | could you tell me | can you tell me | please say
         | I want to know | I need to know | determine | decide | please report | it is unclear to me""",
-    "show": "show | reveal | contain | demonstrate | display | indicate | suggest | depict",
+    "show": """show | reveal | contain | demonstrate | display | indicate | suggest | depict | exhibit
+        | include | represent | imply | speak for | point to""",
     "patient": """the patient | this patient | the patient | he | she | this man | this woman | the person
         | the smoker | the participant""",
     "whom": "the patient | this patient | him | her | the participant",
     "what": """what is | what's | tell me | give me | please give | state | please state | report | specify
-        | describe | could you give me | can you tell me | determine | assess | do you know | I need""",
+        | describe | could you give me | can you tell me | determine | assess | do you know | I need
+        | identify | provide | comment on | characterize | characterise | define | judge | note""",
     "estimate": """estimate | predict | calculate | compute | assess | forecast | give me | tell me | what is
-        | what's | please estimate | can you predict | could you give | quantify | evaluate""",
+        | what's | please estimate | can you predict | could you give | quantify | evaluate | provide
+        | work out | please state | determine | report | rate""",
     "risk": "risk | probability | likelihood | chance | danger | individual risk | absolute risk",
     "horizon": """in the next six years | over the coming years | within 6 years | in 1 to 6 years
         | in the future | within five years | over the next 3 years | in two years | later on | soon""",
     "dying": """death from | dying from | dying of | mortality from | death due to | death caused by
         | death as a result of | mortality due to | death because of""",
     "lobe": """lung | left lung | right lung | right upper lobe | left lower lobe | middle lobe | lower lobes
-        | lungs | upper lobes | lung bases | lung apex""",
+        | lungs | upper lobes | lung bases | lung apex | pulmonary tissue | lung parenchyma | lower lung""",
     "nodule": """the nodule | the nodule | the lung nodule | the pulmonary nodule | this nodule
         | this lung nodule | that nodule | the lung lesion | the largest nodule | the dominant nodule
         | the nodule in the <lobe> | a nodule like this | the known nodule""",
@@ -43,9 +49,11 @@ RULES = {
 }
 
 ORDERS = """assess | assign | check | classify | confirm | count | decide | determine | estimate | evaluate
-    | examine | forecast | grade | inspect | let | locate | look | measure | name | point | please | predict
-    | quantify | read | report | review | rule | say | score | screen | search | show | specify | state | tell
-    | describe | give | calculate | compute | explain | write | summarise | I"""
+    | examine | forecast | grade | inspect | let | locate | look | measure | name | point | please
+    | predict | quantify | read | report | review | rule | say | score | screen | search | show | specify
+    | state | tell | describe | give | calculate | compute | explain | write | summarise | I | there
+    | identify | provide | comment | characterize | characterise | define | judge | note | pinpoint
+    | verify | work | rate | find"""
 """First words of what is no question in form: it ends in a full stop."""
 
 FRAMES = {
@@ -63,14 +71,24 @@ FRAMES = {
         | what about {} | could there be {} | could this be {bare} | do the findings <show> {}
         | is <scan> positive for {bare} | I am looking for {} | do you suspect {} | presence of {bare}
         | should I worry about {} | confirm or exclude {bare} | might <patient> have {}
-        | are you able to <see> {} | is this {} | how likely is {} | is <patient> suffering from {bare}""",
+        | are you able to <see> {} | is this {} | how likely is {} | is <patient> suffering from {bare}
+        | would a radiologist <see> {} | would a doctor say there {be} {} | has smoking caused {}
+        | does it look like {bare} | is it {bare} | {be} {bare} likely | are these changes due to {bare}
+        | does the picture fit {bare} | is <scan> consistent with {bare} | is <scan> suggestive of {bare}
+        | is <scan> compatible with {bare} | verify the presence of {bare} | have you <found> {}
+        | did you <see> {} | is there a chance of {bare} | would you diagnose {bare}
+        | do you believe there {be} {} | do any regions <show> {} | does <patient> present with {bare}
+        | is <patient> affected by {bare} | do we have {} here | there {be} {}, true or false
+        | something like {bare} <on>""",
     "where": """where is {} | where exactly is {} | <what> the location of {} | <what> the position of {}
         | in which part is {} | on which side is {} | in what region is {} | locate {} | please locate {}
         | show me where {} is | tell me where {} lies | where does {} sit | location of {bare}
         | {bare} location | position of {bare} | {bare} position | where can I find {} | point to {}
         | <what> the site of {} | where do you <see> {} | is {} on the left or on the right
         | is {} in the upper or the lower part | in which place is {} | where was {} <found>
-        | where is {} located | whereabouts is {}""",
+        | where is {} located | whereabouts is {} | {}: where | where does {} reside | pinpoint {}
+        | identify the location of {} | <what> the coordinates of {} | <what> {}'s location
+        | <what> {}'s position | where would I have to look for {} | find {} for me""",
     "size": """how big is {} | how large is {} | how wide is {} | how long is {} | <what> the size of {}
         | <what> the diameter of {} | <what> the dimensions of {} | <what> the longest axis of {} | measure {}
         | please measure {} | how many millimeters is {} | how many millimetres does {} measure
@@ -78,14 +96,20 @@ FRAMES = {
         | diameter of {bare} | is {} bigger than 6 mm | is {} larger than 2 cm | is {} smaller than 1 cm
         | is {} over 30 mm | is {} large or small | what does {} measure | <what> the length of {}
         | how small is {} | what size is {} | what size has {} | <what> the measurement of {}
-        | estimate the size of {} | <what> the greatest extent of {} | {bare} in mm | how thick is {}""",
+        | estimate the size of {} | <what> the greatest extent of {} | {bare} in mm | how thick is {}
+        | <what> {}'s size | <what> {}'s diameter | {}'s size | is {}'s diameter over 8 mm
+        | how big would you say {} is | how many millimeters across is {} | <what> the approximate size of {}
+        | what dimensions has {} | into what size class does {} fall""",
     "attenuation": """<what> the density of {} | <what> the attenuation of {} | is {} solid | is {} part solid
         | is {} solid or ground glass | is {} of ground glass | is {} ground glass | is {} subsolid
         | how dense is {} | {bare} attenuation | {bare} density | density of {bare} | attenuation of {bare}
         | does {} have a solid component | is {} mixed or solid | what consistency does {} have
         | does {} have ground glass density | is {} hazy | which attenuation has {} | what density has {}
         | how many Hounsfield units has {} | is {} made of fat, fluid or soft tissue | would you call {} solid
-        | is {} semisolid, solid or of ground glass | does {} look solid""",
+        | is {} semisolid, solid or of ground glass | does {} look solid | <what> {}'s attenuation
+        | <what> {}'s density | {}'s attenuation | is {}'s density solid or ground glass
+        | classify {} as solid or ground glass | what type of attenuation does {} show
+        | is {} an opacity of ground glass type | how does {} attenuate | is {} opaque or hazy""",
     "margin": """<what> the margin of {} | <what> the border of {} | <what> the outline of {}
         | <what> the contour of {} | <what> the edge of {} | <what> the margins of {} | is {} spiculated
         | is {} smooth | is {} well defined | is {} lobulated | is {} ill defined
@@ -93,23 +117,33 @@ FRAMES = {
         | is the edge of {} sharp | is the rim of {} blurred | does {} have spicules
         | does {} have a smooth surface | {bare} margin | {bare} border | {bare} edges | margins of {bare}
         | contour of {bare} | how sharply is {} outlined | is {} well circumscribed | is {} clearly demarcated
-        | does {} have irregular edges | does {} have a poorly defined border""",
-    "future": """<estimate> the <risk> of {} | <estimate> the <risk> of {} <horizon>
-        | how likely is {} <horizon> | how high is the <risk> of {} | will <patient> get {}
-        | will <patient> develop {} <horizon> | {bare} risk | {bare} <risk> <horizon> | <risk> of {bare}
-        | what are the chances of {} | what are the odds of {} | is <patient> likely to develop {}
-        | is <patient> at risk of {} | does <patient> have a high risk of {}
-        | could <patient> develop {} <horizon> | how probable is {} <horizon>
-        | is the <risk> of {} high or low | outlook for {bare} <horizon> | will {} be diagnosed <horizon>
-        | will {} occur <horizon> | when will <patient> get {} | <patient>'s <risk> of {bare}
-        | how great is the <risk> of getting {} | is {} to be expected <horizon>""",
-    "death": """<estimate> the <risk> of <dying> {} | <estimate> the <risk> of <dying> {} <horizon>
-        | how likely is <dying> {} | will <patient> die of {} | will <patient> die from {} <horizon>
-        | could <patient> die of {} | {bare} mortality | {bare} death risk | {bare} mortality risk
-        | how high is the <risk> of <dying> {} | is <patient> likely to die from {}
-        | <estimate> {bare} mortality <horizon> | mortality of {bare} | what are the odds of <dying> {}
-        | is {} going to kill <whom> | is <patient> at risk of <dying> {} | <dying> {} <horizon>
-        | how probable is it that <patient> dies from {}
+        | does {} have irregular edges | does {} have a poorly defined border | <what> {}'s margin
+        | <what> {}'s border | {}'s margins | are {}'s borders sharp | are {}'s edges irregular
+        | is {}'s outline smooth | is {}'s boundary smooth or irregular | what boundary does {} have
+        | does {} have sharp edges | does {} have spiky edges | are the edges of {} fuzzy
+        | <what> the marginal features of {} | does {} have a rough outline | how clear is the border of {}
+        | what kind of margin has {} | does {} have spiculated borders""",
+    "future": """how likely is <patient> to get {} <horizon> | is {} likely to develop <horizon>
+        | <what> <patient>'s risk of {} | <estimate> a {bare} <risk> score
+        | how much is <patient> at risk of {} | will {} develop <horizon> | <estimate> the <risk> of {}
+        | <estimate> the <risk> of {} <horizon> | how likely is {} <horizon> | how high is the <risk> of {}
+        | will <patient> get {} | will <patient> develop {} <horizon> | {bare} risk | {bare} <risk> <horizon>
+        | <risk> of {bare} | what are the chances of {} | what are the odds of {}
+        | is <patient> likely to develop {} | is <patient> at risk of {}
+        | does <patient> have a high risk of {} | could <patient> develop {} <horizon>
+        | how probable is {} <horizon> | is the <risk> of {} high or low | outlook for {bare} <horizon>
+        | will {} be diagnosed <horizon> | will {} occur <horizon> | when will <patient> get {}
+        | <patient>'s <risk> of {bare} | how great is the <risk> of getting {}
+        | is {} to be expected <horizon>""",
+    "death": """how much is <patient> at risk of <dying> {} | chance of fatal {bare}
+        | is fatal {bare} likely <horizon> | how likely is <patient> to die of {}
+        | outlook regarding <dying> {} | <estimate> the <risk> of <dying> {}
+        | <estimate> the <risk> of <dying> {} <horizon> | how likely is <dying> {} | will <patient> die of {}
+        | will <patient> die from {} <horizon> | could <patient> die of {} | {bare} mortality
+        | {bare} death risk | {bare} mortality risk | how high is the <risk> of <dying> {}
+        | is <patient> likely to die from {} | <estimate> {bare} mortality <horizon> | mortality of {bare}
+        | what are the odds of <dying> {} | is {} going to kill <whom> | is <patient> at risk of <dying> {}
+        | <dying> {} <horizon> | how probable is it that <patient> dies from {}
         | <what> the <risk> that <patient> will die of {} <horizon>""",
     "category": """<what> the {bare} | which {bare} is this | which {bare} applies | {bare} | {bare}
         | what {bare} would you give | assign {} | please assign the {bare} | what is the patient's {bare}
@@ -117,7 +151,9 @@ FRAMES = {
         | classify this according to {bare} | grade this exam with {bare} | is it {bare} 3 | is the {bare} 4
         | is this {bare} 2 or 3 | {bare} of the nodule report | what {bare} results
         | score this report with {bare} | what would the {bare} be | {bare} of <scan> | what's the {bare}
-        | how does <scan> rank in {bare}""",
+        | how does <scan> rank in {bare} | which {bare} should be assigned | <what> the {bare} rating
+        | <what> <patient>'s {bare} | compute the {bare} from the report
+        | according to {bare}, what is this""",
     "history": """did <patient> ever have {} | has <patient> ever had {} | has <patient> had {} before
         | any history of {bare} | is there a history of {bare} | history of {bare} | did <patient> have {}
         | is <patient> known to have {} | has <patient> suffered from {} | was <patient> diagnosed with {}
@@ -147,16 +183,18 @@ FILLINGS: dict[str, dict[str, str]] = {
             | a nodular lesion of the lung | a nodular opacity | a lung lesion | micronodules
             | noncalcified nodules | a coin lesion | a spot on the lung | a round lesion in the <lobe>
             | one or more nodules""",
-        "whole": """how many nodules are there | are the lungs free of nodules | are there no nodules
-            | did you find something nodular | is the lung clear of nodules | count the nodules""",
+        "whole": """are the lungs free of nodules | are there no nodules | did you find something nodular
+            | is the lung clear of nodules""",
     },
     "nodule_location": {
         "where": "<nodule>",
         "whole": """which lobe contains <nodule> | in which lobe is <nodule> | which lobe is it in, <nodule>
-            | <nodule>: which lobe | which lung has <nodule> | is <nodule> in the upper, middle or lower lobe
-            | is <nodule> in the right upper lobe | name the lobe of <nodule> | what lobe holds <nodule>
-            | does <nodule> lie in the left lower lobe | which part of the lung harbours <nodule>
-            | in which segment of the lung is <nodule> | the lobe of <nodule>, please | lobe of the nodule""",
+            | <nodule>: which lobe | identify the lobe of <nodule> | <what> the lobar location of <nodule>
+            | is <nodule> in the left or the right lung | which lung has <nodule>
+            | is <nodule> in the upper, middle or lower lobe | is <nodule> in the right upper lobe
+            | name the lobe of <nodule> | what lobe holds <nodule> | does <nodule> lie in the left lower lobe
+            | which part of the lung harbours <nodule> | in which segment of the lung is <nodule>
+            | the lobe of <nodule>, please | lobe of the nodule""",
     },
     "nodule_attenuation": {"attenuation": "<nodule>"},
     "nodule_margin": {"margin": "<nodule>"},
@@ -169,11 +207,14 @@ FILLINGS: dict[str, dict[str, str]] = {
             | aortic calcification | atherosclerosis | a cardiac abnormality | cardiac abnormalities
             | abnormalities of the great vessels | cvd | abnormal cardiac findings | valve calcification
             | significant cardiovascular findings | a dilated aorta | vascular anomalies | heart defects
-            | problems of heart or vessels""",
+            | problems of heart or vessels | a cardiac condition | cardiovascular pathology
+            | atherosclerotic disease | a heart-related finding""",
         "whole": """is the heart normal | is the heart abnormal | are heart and vessels normal
             | is the heart enlarged | does the heart look healthy | is the cardiovascular system healthy
             | is the aorta dilated | are the coronary arteries calcified | how does the heart look
-            | check the heart | is the cardiovascular system abnormal | is something wrong with the heart
+            | check the heart | is the cardiovascular system abnormal | do heart and vessels appear abnormal
+            | do heart and aorta look diseased | is there a heart-related abnormality
+            | is the circulatory system affected | is something wrong with the heart
             | are the cardiac chambers enlarged | assess heart and great vessels | is the aorta abnormal""",
     },
     "cvd_mortality": {
@@ -204,7 +245,8 @@ FILLINGS: dict[str, dict[str, str]] = {
             | an effusion | effusions | pleural thickening | a thickened pleura | fluid in the chest cavity
             | pleural disease | thickening of the pleura | pleural plaques | fluid beside the <lobe>
             | water on the lungs | a hydrothorax | bilateral effusions | fluid between lung and chest wall
-            | pleural abnormalities | fluid in the thorax | pleural changes""",
+            | pleural abnormalities | liquid around the lung | fluid around the <lobe> | excess pleural fluid
+            | pleural liquid | fluid in the thorax | pleural changes""",
         "whole": """is the pleura thick | is the pleura thickened | is the pleura normal | how is the pleura
             | is the pleura abnormal | does the pleura look normal | assess the pleura""",
     },
@@ -218,7 +260,7 @@ FILLINGS: dict[str, dict[str, str]] = {
             | enlargement of the lymph nodes of the chest""",
         "whole": """are the lymph nodes enlarged | is the mediastinum widened | are the hila enlarged
             | is the mediastinum normal | are the nodes of the mediastinum normal | is the hilum abnormal
-            | are the hilar nodes over 1 cm | how large are the mediastinal nodes""",
+            | are the hilar nodes over 1 cm""",
     },
     "chest_wall_abnormality": {
         "finding": """a chest wall abnormality | chest wall abnormalities | a chest wall mass
@@ -246,7 +288,7 @@ FILLINGS: dict[str, dict[str, str]] = {
             | destroyed alveoli | a bulla | emphysematous lung tissue | hyperinflated lungs
             | overinflation of the lungs | emphysematous areas | severe emphysema | mild emphysema""",
         "whole": """are the lungs emphysematous | is the <lobe> emphysematous | are the lungs hyperinflated
-            | is the lung overinflated | how severe is the emphysema""",
+            | is the lung overinflated""",
     },
     "reticular_fibrosis_scar": {
         "finding": """fibrosis | lung fibrosis | pulmonary fibrosis | a scar | scars | scarring
@@ -278,10 +320,12 @@ FILLINGS: dict[str, dict[str, str]] = {
         "family": "lung cancer",
         "whole": """does <patient> smoke | is <patient> a smoker | is <patient> still smoking
             | a smoker or not | has <patient> stopped smoking | has <patient> given up smoking
-            | is <patient> an ex-smoker | did <patient> quit smoking | does <patient> currently smoke
-            | does <patient> smoke cigarettes | is <patient> male | is <patient> female | is the patient a man
-            | is the patient a woman | is the patient male or female | is it a female patient
-            | is it a male patient | former smoker | current smoker""",
+            | is <patient> an ex-smoker | did <patient> quit smoking | is <patient> an active smoker
+            | is <patient> a current smoker | does <patient> use cigarettes | is <patient> a non-smoker now
+            | does <patient> currently smoke | does <patient> smoke cigarettes | is <patient> male
+            | is <patient> female | is the patient a man | is the patient a woman
+            | is the patient male or female | is it a female patient | is it a male patient | former smoker
+            | current smoker""",
     },
     "clinical_number": {
         "onset": "<element>",
