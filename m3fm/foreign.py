@@ -122,7 +122,8 @@ FILLINGS = {
         | was the <organ> transplanted | <what> the <quantity> | <what> the <quantity> of <whom>
         | how high is the <quantity> | how is <known> treated | what causes <known> | explain <known>
         | which drug helps against <known> | is <known> contagious | can <known> be cured
-        | what does <known> mean | what does <known> feel like | is <scan> normal | what is the diagnosis
+        | what does <known> mean | what does <known> feel like | how is <element> treated
+        | which drug is best for <element> | what causes <element> | is <scan> normal | what is the diagnosis
         | what do you <see> | any abnormality | is anything wrong | write a report | summarise <scan>
         | is <patient> healthy | what is wrong with <whom> | how is <foreign> <treat> | what causes <foreign>
         | which drug helps against <foreign> | how many people have <foreign> | is <foreign> contagious

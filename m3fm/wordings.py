@@ -135,8 +135,8 @@ FRAMES = {
         | will {} be diagnosed <horizon> | will {} occur <horizon> | when will <patient> get {}
         | <patient>'s <risk> of {bare} | how great is the <risk> of getting {}
         | is {} to be expected <horizon>""",
-    "death": """how much is <patient> at risk of <dying> {} | chance of fatal {bare}
-        | is fatal {bare} likely <horizon> | how likely is <patient> to die of {}
+    "death": """prognosis regarding {bare} deaths | how much is <patient> at risk of <dying> {}
+        | chance of fatal {bare} | is fatal {bare} likely <horizon> | how likely is <patient> to die of {}
         | outlook regarding <dying> {} | <estimate> the <risk> of <dying> {}
         | <estimate> the <risk> of <dying> {} <horizon> | how likely is <dying> {} | will <patient> die of {}
         | will <patient> die from {} <horizon> | could <patient> die of {} | {bare} mortality
@@ -154,8 +154,10 @@ FRAMES = {
         | how does <scan> rank in {bare} | which {bare} should be assigned | <what> the {bare} rating
         | <what> <patient>'s {bare} | compute the {bare} from the report
         | according to {bare}, what is this""",
-    "history": """did <patient> ever have {} | has <patient> ever had {} | has <patient> had {} before
-        | any history of {bare} | is there a history of {bare} | history of {bare} | did <patient> have {}
+    "history": """has a diagnosis of {bare} been made | does <patient> have a past history of {bare}
+        | does <patient> have a history of {bare} | has {} ever been diagnosed | did <patient> ever have {}
+        | has <patient> ever had {} | has <patient> had {} before | any history of {bare}
+        | is there a history of {bare} | history of {bare} | did <patient> have {}
         | is <patient> known to have {} | has <patient> suffered from {} | was <patient> diagnosed with {}
         | was <patient> ever treated for {} | previous {bare} | {bare} in the past | has <patient> had {}
         | past medical history of {bare} | is {} mentioned in the record | is {} recorded in the chart
