@@ -139,7 +139,8 @@ class Multitask:
         others = model.task_logits(model.encode_question(batch["identity_ids"], batch["identity_mask"]))
         known = torch.cat([task_logits, others]).float()
         identity = F.cross_entropy(known, torch.cat([asked, batch["identity"]]))
-        return task_loss(task, logits, batch["label"], batch["mask"]) + identity
+        answer = task_loss(task, logits, batch["label"], batch["mask"])
+        return answer + self.config.identity_weight * identity
 
 
 MODEL_INPUTS = (
