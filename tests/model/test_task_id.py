@@ -23,7 +23,7 @@ from m3fm.tasks import TASKS
 from m3fm.tokens import encode
 from m3fm.training.loop import learning_rate, parameter_groups
 
-STEPS, QUESTIONS_A_STEP = 200, 120
+STEPS, QUESTIONS_A_STEP = 260, 240
 NAMES = list(TASKS)
 
 
@@ -80,6 +80,7 @@ def test_questions_in_other_words_are_understood(understood):
     right = {name: [taken == name for taken in found.values()] for name, found in understood.items() if name}
     rates = {name: sum(known) / len(known) for name, known in right.items()}
     total = sum(map(sum, right.values())) / sum(map(len, right.values()))
+    # 0.93 to 0.99 from three seeds; 0.62 without the grammar.
     assert total >= 0.85, understood
     assert min(rates.values()) >= 0.5, understood
 
@@ -87,4 +88,5 @@ def test_questions_in_other_words_are_understood(understood):
 def test_questions_of_no_task_are_refused(understood):
     refused = [taken == "" for taken in understood[""].values()]
     assert len(refused) >= 60
-    assert sum(refused) / len(refused) >= 0.85, understood[""]
+    # 0.98 from three seeds; 0.78 without the grammar.
+    assert sum(refused) / len(refused) >= 0.9, understood[""]
