@@ -111,7 +111,7 @@ def test_an_unknown_task_is_refused(predictor: Predictor) -> None:
 def test_a_question_is_answered_by_its_task_or_refused(
     predictor: Predictor, series: Series, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The weights are random, so what a question is taken for is arbitrary, and never sure: every class must do
+    # The weights are random, so what a question is taken for is arbitrary and never sure: every class must do
     # as it should.
     monkeypatch.setattr("m3fm.deploy.predictor.SURE", 0.0)
     understood: dict[int, str] = {}
