@@ -240,6 +240,10 @@ class TrainConfig(Config):
     """Samples of the clinical information retrieval tasks together."""
     micro_batch: Count = 12
     """Samples of one task that one worker computes at once."""
+    identity_questions: Count = 16
+    """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
+    identity_weight: Positive = 0.3
+    """Of the loss of knowing the task, beside the loss of its answer."""
     element_dropout: Share = 0.2
     """Share of clinical elements left out of the text, at random."""
     hu_shift: NotNegative = 50.0

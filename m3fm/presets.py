@@ -65,7 +65,7 @@ def _tiny_run() -> RunConfig:
             task_depth=2,
             head_width=64,
             scales=TINY_SCALES,
-            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1000, positions=162, dropout=0.0),
+            text=TextConfig(width=48, depth=2, heads=2, vocabulary=1200, positions=162, dropout=0.0),
         ),
         pretrain=PretrainConfig(
             optimizer=OptimizerConfig(steps=1200, warmup=30, lr=2e-3, checkpoint_every=100),

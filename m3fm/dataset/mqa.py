@@ -22,6 +22,7 @@ from m3fm.config import Scale, TrainConfig
 from m3fm.ct import store, transforms
 from m3fm.dataset.rows import Grouped, Row, Rows
 from m3fm.errors import InputError
+from m3fm.phrasing import identity_questions
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
 from m3fm.tasks import TASKS, Task
 
@@ -206,6 +207,7 @@ def corpus(seed: int, texts: int = 3000) -> list[str]:
     rng = np.random.default_rng([seed])
     sentences = [question for questions in QUESTIONS.values() for question in questions]
     sentences += OUT_OF_SCOPE
+    sentences += [question for question, _ in identity_questions(2 * texts, rng)]
     for number in range(texts):
         task = ("clinical_yes_no", "clinical_number")[number % 2]
         sample = retrieval_sample(task, rng)

@@ -18,7 +18,7 @@ from m3fm.model.ctvit import CTViT
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
-from m3fm.questions import OUT_OF_SCOPE
+from m3fm.phrasing import identity_questions
 from m3fm.tasks import TASKS
 from m3fm.tokens import encode
 from m3fm.training.loop import Batch
@@ -121,15 +121,16 @@ class Multitask:
         return self._units
 
     def load(self, step: int, unit: Unit) -> Batch:
-        """Samples of one task, and one question of no task."""
+        """Samples of one task, and questions of any task and of none for the Task ID predictor."""
         rng = np.random.default_rng([self.seed, step, list(TASKS).index(unit.name), unit.index])
         samples = [
             self.mqa.training_sample(unit.name, rng, self.config) for _ in range(self.config.micro_batch)
         ]
         batch = collate(samples, self.tokenizer, self.model_config)
-        foreign = [OUT_OF_SCOPE[rng.integers(len(OUT_OF_SCOPE))]]
-        ids, mask = encode(self.tokenizer, foreign, self.model_config.text.max_question_tokens)
-        return {**batch, "foreign_ids": torch.from_numpy(ids), "foreign_mask": torch.from_numpy(mask)}
+        questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
+        ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
+        extra = {"identity_ids": ids, "identity_mask": mask, "identity": np.asarray(classes)}
+        return {**batch, **{name: torch.from_numpy(array) for name, array in extra.items()}}
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
         """The task's loss, and that of knowing which task was asked for."""
@@ -138,10 +139,11 @@ class Multitask:
         logits, task_logits = model(unit.name, **model_inputs(batch))
         assert task_logits is not None
         asked = torch.full((len(task_logits),), list(TASKS).index(unit.name), device=logits.device)
-        foreign = model.task_logits(model.encode_question(batch["foreign_ids"], batch["foreign_mask"]))
-        refused = torch.full((len(foreign),), len(TASKS), device=logits.device)
-        identity = F.cross_entropy(torch.cat([task_logits, foreign]).float(), torch.cat([asked, refused]))
-        return task_loss(task, logits, batch["label"], batch["mask"]) + identity
+        others = model.task_logits(model.encode_question(batch["identity_ids"], batch["identity_mask"]))
+        known = torch.cat([task_logits, others]).float()
+        identity = F.cross_entropy(known, torch.cat([asked, batch["identity"]]))
+        answer = task_loss(task, logits, batch["label"], batch["mask"])
+        return answer + self.config.identity_weight * identity
 
 
 MODEL_INPUTS = (

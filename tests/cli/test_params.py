@@ -25,6 +25,8 @@ WRONG = [
     ("pretrain.optimizer.steps", 0),
     ("train.batch", 4),
     ("train.retrieval_batch", 4),
+    ("train.identity_questions", 0),
+    ("train.identity_weight", 0),
     ("train.optimizer.lr", float("inf")),
     ("launch.workers", 0),
     ("evaluate.resamples", 0),

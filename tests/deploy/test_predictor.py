@@ -108,8 +108,12 @@ def test_an_unknown_task_is_refused(predictor: Predictor) -> None:
         predictor.predict(None, tasks=["nodules"])
 
 
-def test_a_question_is_answered_by_its_task_or_refused(predictor: Predictor, series: Series) -> None:
-    # The weights are random, so what a question is taken for is arbitrary: every class must do as it should.
+def test_a_question_is_answered_by_its_task_or_refused(
+    predictor: Predictor, series: Series, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The weights are random, so what a question is taken for is arbitrary and never sure: every class must do
+    # as it should.
+    monkeypatch.setattr("m3fm.deploy.predictor.SURE", 0.0)
     understood: dict[int, str] = {}
     for question in (question for questions in QUESTIONS.values() for question in questions):
         chosen = int(predictor.encode_question(question)[1].argmax())
@@ -124,6 +128,21 @@ def test_a_question_is_answered_by_its_task_or_refused(predictor: Predictor, ser
             assert answer["question"] == question
             assert answer["probabilities"]
     assert {len(TASKS)} < understood.keys()
+
+
+def test_a_question_that_may_be_of_several_tasks_is_refused(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, _ = predictor.encode_question("Is it there?")
+    logits = np.full((1, len(TASKS) + 1), -30.0, dtype=np.float32)
+    monkeypatch.setattr(predictor, "encode_question", lambda question: (token, logits))
+    names = list(TASKS)
+    logits[0, names.index("emphysema")] = 0.0
+    logits[0, names.index("atelectasis")] = -0.1
+    assert list(predictor.ask("Is it there?")) == ["emphysema"], "with a probability of 0.52"
+    logits[0, names.index("consolidation")] = -0.1
+    with pytest.raises(InputError, match="no question this model can answer"):
+        predictor.ask("Is it there?")
 
 
 def test_a_changed_file_is_refused(bundle: Path, tmp_path: Path) -> None:
