@@ -8,8 +8,9 @@ encodes all tokens, masked ones too, and decodes all.
 import torch
 from torch import Tensor, nn
 
+from m3fm.model.ctvit import patchify
 from m3fm.model.m3fm import M3FM
-from m3fm.model.mae import MAE, patchify
+from m3fm.model.mae import MAE
 from m3fm.model.predictors import probabilities
 from m3fm.model.transformer import Block, Transformer
 
@@ -31,15 +32,17 @@ class PlainAttention(nn.Module):
             self.add_module(name, linear)
         self.proj = attention.proj
 
-    def forward(self, x: Tensor) -> Tensor:
-        """All tokens to all tokens."""
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """All tokens to all that are kept."""
         B, N, C = x.shape
         q, k, v = (
             self.get_submodule(name)(x).view(B, N, self.heads, C // self.heads).transpose(1, 2)
             for name in "qkv"
         )
-        weights = ((q @ k.transpose(-2, -1)) * (C // self.heads) ** -0.5).softmax(dim=-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(B, N, C))
+        scores = (q @ k.transpose(-2, -1)) * (C // self.heads) ** -0.5
+        if keep is not None:
+            scores = scores.masked_fill(~keep[:, None, None, :], -torch.inf)
+        return self.proj((scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(B, N, C))
 
 
 class PlainTransformer(nn.Module):
@@ -51,11 +54,11 @@ class PlainTransformer(nn.Module):
         self.attentions = nn.ModuleList(PlainAttention(block) for block in ours.blocks)  # type: ignore[arg-type]
         self.norm = ours.norm
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
         """Tokens to tokens."""
         for block, attention in zip(self.blocks, self.attentions):
             assert isinstance(block, Block)
-            x = x + attention(block.norm1(x))
+            x = x + attention(block.norm1(x), keep)
             x = x + block.mlp(block.norm2(x))
         return self.norm(x)
 
@@ -74,7 +77,7 @@ class PlainM3FM(nn.Module):
         ours = self.ours
         scale = ours.tasks[task].scale
         # All tokenizers see the volume; one result is used.
-        projected = {name: ours.ctvit.tokenizer(name).proj(images) for name in ours.ctvit.tokenizers}
+        projected = {name: self._convolved(name, images) for name in ours.ctvit.tokenizers}
         assert scale is not None
         tokenizer = ours.ctvit.tokenizer(scale)
         patches = projected[scale].flatten(2).transpose(1, 2) + tokenizer.positions()
@@ -83,7 +86,15 @@ class PlainM3FM(nn.Module):
         words = ours.encode_text(text["text_ids"], text["text_mask"])
         registers = ours.task_encoder.registers.expand(len(images), -1, -1)
         tokens = torch.cat([question, registers, ours.image_to_task(image), words], dim=1)
-        return ours.answer(self.task_encoder(tokens)[:, 0], task)
+        keep = torch.ones(tokens.shape[:2], dtype=torch.bool)
+        keep[:, -words.shape[1] :] = text["text_mask"].bool()
+        return ours.answer(self.task_encoder(tokens, keep)[:, 0], task)
+
+    def _convolved(self, scale: str, images: Tensor) -> Tensor:
+        tokenizer = self.ours.ctvit.tokenizer(scale)
+        patch = tokenizer.scale.patch
+        weight = tokenizer.proj.weight.unflatten(1, (1, *patch))
+        return nn.functional.conv3d(images, weight, tokenizer.proj.bias, stride=patch)
 
     @torch.no_grad()
     def predict(self, task: str, **inputs: Tensor) -> Tensor:

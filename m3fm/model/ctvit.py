@@ -1,14 +1,15 @@
 """CTViT: multi-scale CT tokenizer and image encoder (paper, Methods: CTViT; Fig. 8a and 8c)."""
 
+from math import prod
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m3fm.config import ModelConfig, Scale
+from m3fm.config import ModelConfig, Scale, Size3
 from m3fm.errors import InputError
-from m3fm.model.transformer import POSITION_STD, Transformer, learned, upcast
+from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned, upcast
 
 
 def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
@@ -27,6 +28,14 @@ def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
+def patchify(images: Tensor, patch: Size3) -> Tensor:
+    """Volumes [B, 1, D, H, W] to patches [B, N, voxels], slice by slice."""
+    B, _, D, H, W = images.shape
+    d, h, w = patch
+    patches = images.view(B, D // d, d, H // h, h, W // w, w).permute(0, 1, 3, 5, 2, 4, 6)
+    return patches.reshape(B, -1, d * h * w)
+
+
 class Tokenizer(nn.Module):
     """The tokenizer of one scale: a linear map of patches, and positions in the slice and along slices."""
 
@@ -34,13 +43,12 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.scale = scale
         depth, height, length = scale.grid
-        self.proj = nn.Conv3d(1, width, kernel_size=scale.patch, stride=scale.patch)
+        self.proj = nn.Linear(prod(scale.patch), width)
         self.class_token = learned(1, 1, width)
         self.position_class = learned(1, 1, width)
         self.position_in_plane = learned(1, height * length, width, std=POSITION_STD)
         self.position_slice = learned(1, depth, width, std=POSITION_STD)
-        nn.init.xavier_uniform_(self.proj.weight.data.view(width, -1))
-        nn.init.constant_(self.proj.bias, 0.0)  # type: ignore[arg-type]
+        init_weights(self.proj)
 
     def positions(self) -> Tensor:
         """Position embeddings [1, N, C] of the patches, slice by slice."""
@@ -48,7 +56,7 @@ class Tokenizer(nn.Module):
 
     def patches(self, images: Tensor) -> Tensor:
         """Volumes [B, 1, D, H, W] to patch tokens [B, N, C] with their positions, without class token."""
-        return self.proj(images).flatten(2).transpose(1, 2) + self.positions()
+        return self.proj(patchify(images, self.scale.patch)) + self.positions()
 
     def size(self, voxel_size_B3: Tensor) -> Tensor:
         """Features [B, 1, C] of the physical size of this scale's patches."""

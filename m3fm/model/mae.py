@@ -6,16 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from m3fm.config import PretrainConfig
-from m3fm.model.ctvit import CTViT
+from m3fm.model.ctvit import CTViT, patchify
 from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned, upcast
-
-
-def patchify(images: Tensor, patch: tuple[int, int, int]) -> Tensor:
-    """Volumes [B, 1, D, H, W] to cubes [B, N, voxels], slice by slice."""
-    B, _, D, H, W = images.shape
-    d, h, w = patch
-    cubes = images.view(B, D // d, d, H // h, h, W // w, w).permute(0, 1, 3, 5, 2, 4, 6)
-    return cubes.reshape(B, -1, d * h * w)
 
 
 class MAE(nn.Module):

@@ -228,7 +228,8 @@ def _renamed(theirs: Mapping[str, Tensor], config: ModelConfig, source: str) -> 
         if found := re.fullmatch(r"(.+\.attn\.)([qkv])\.(weight|bias)", new):
             apart.setdefault(f"{found[1]}qkv.{found[3]}", {})[found[2]] = tensor
         else:
-            ours[new] = tensor
+            # Their convolution moves by its own size: a linear map of patches.
+            ours[new] = tensor.flatten(1) if tensor.ndim == 5 else tensor
     for new, parts in apart.items():
         missing = sorted(set("qkv") - set(parts))
         if missing:

@@ -13,9 +13,9 @@ from m3fm.config import Scale
 from m3fm.ct import transforms
 from m3fm.dataset.mqa import Sample
 from m3fm.errors import InputError
-from m3fm.model.ctvit import size_features
+from m3fm.model.ctvit import patchify, size_features
 from m3fm.model.m3fm import M3FM
-from m3fm.model.mae import MAE, patchify
+from m3fm.model.mae import MAE
 from m3fm.model.predictors import cumulative_logits, task_loss
 from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import Block
@@ -137,10 +137,8 @@ def test_resizing_keeps_the_physical_size(
     assert resized.shape == after
     np.testing.assert_allclose(np.multiply(size, after), np.multiply(mm, before), rtol=1e-9)
     # The model adds features of the patch in mm: the same patch of mm gives the same ones.
-    patch = torch.tensor([size]) * torch.tensor([after])
-    torch.testing.assert_close(
-        size_features(patch, 24), size_features(torch.tensor([mm]) * torch.tensor([before]), 24)
-    )
+    whole = [torch.tensor(np.multiply([mm_], [n])) for mm_, n in ((size, after), (mm, before))]
+    torch.testing.assert_close(size_features(whole[0], 24), size_features(whole[1], 24))
 
 
 @settings(max_examples=25, deadline=None)
