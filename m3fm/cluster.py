@@ -12,6 +12,8 @@ from pathlib import Path
 
 OBJECT_STORE_BYTES = 200_000_000
 """Large data go by path, never through Ray's object store."""
+LOOPBACK = ("127.", "localhost:")
+"""How the addresses begin of clusters that listen on this machine's loopback alone."""
 PREFIX = "m3fm-ray-"
 LONGEST_PARENT = 13
 """Ray adds up to 90 characters for its sockets, whose paths may have no more than 103 (macOS)."""
@@ -33,9 +35,10 @@ def local_ray(cpus: int) -> Iterator[None]:
     import ray
 
     options: dict[str, object] = {"address": address}
+    if address is None or address.startswith(LOOPBACK):
+        _stay_on_loopback()
     with contextlib.ExitStack() as stack:
         if address is None:
-            _stay_on_loopback()
             directory = _temporary_directory()
             stack.callback(shutil.rmtree, directory, ignore_errors=True)
             options = {

@@ -39,6 +39,9 @@ EACH_IMAGE_HAS_ONE = frozenset({"SOPInstanceUID", "ReferencedSOPInstanceUID"})
 STANDARD_UID = "1.2.840.10008."
 """How the UIDs of the DICOM standard itself begin."""
 
+NOT_IN_DATASETS = {"questions.py", "phrasing.py", "wordings.py", "foreign.py"}
+"""Sources that hold the words of questions, thousands of everyday ones; a dataset has no questions."""
+
 LONGEST = 6
 """Words that are compared at once; of a longer text, every run of so many."""
 _WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
@@ -195,7 +198,7 @@ def _tells(form: Sequence[str], shortest: int) -> bool:
 
 @functools.cache
 def _vocabulary() -> frozenset[str]:
-    """The words of this program's source: where a dataset has one of them alone, it may be its own."""
-    root = Path(__file__).parents[1]
-    sources = (path.read_text(encoding="utf-8") for path in sorted(root.rglob("*.py")))
+    """The words of this program's source: what a dataset has of them alone may be its own."""
+    paths = (path for path in Path(__file__).parents[1].rglob("*.py") if path.name not in NOT_IN_DATASETS)
+    sources = (path.read_text(encoding="utf-8") for path in sorted(paths))
     return frozenset(word for source in sources for word in words(source) if word.isalpha())

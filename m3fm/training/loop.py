@@ -158,10 +158,13 @@ def accumulate(
     precision: str,
     scaler: torch.amp.GradScaler,
     seed: int,
-) -> Tensor:
-    """Forward and backward of a worker's micro-batches; gives sums of losses and counts, by name [2, n]."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Forward and backward of a worker's micro-batches.
+
+    Gives the sums of losses and their counts, by name [2, n], and the loss of each micro-batch.
+    """
     device = next(objective.model.parameters()).device
-    losses = torch.zeros(2, len(objective.names), device=device)
+    losses, each = torch.zeros(2, len(objective.names), device=device), []
     for unit, batch in work:
         batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
         # Dropout must not depend on which worker runs the unit, nor on what it ran before.
@@ -169,9 +172,10 @@ def accumulate(
         with torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES):
             loss = objective.loss(unit, batch)
         scaler.scale(loss * unit.weight).backward()
+        each.append(loss.detach().float())
         sums = losses[:, objective.names.index(unit.name)]
-        sums += torch.stack([loss.detach().float(), losses.new_ones(())])
-    return losses
+        sums += torch.stack([each[-1], losses.new_ones(())])
+    return losses, each
 
 
 def reduce_gradients(parameters: list[nn.Parameter], losses: Tensor) -> None:
@@ -209,6 +213,14 @@ def _send(bucket: list[Tensor]) -> tuple[Tensor, Any]:
     return flat, dist.all_reduce(flat, async_op=True)
 
 
+def _of_all(units: list[Unit], worker: Worker) -> list[Unit]:
+    """Units that each worker names, of all workers."""
+    gathered = [units for _ in range(worker.size)]
+    if dist.is_initialized():
+        dist.all_gather_object(gathered, units)
+    return [unit for part in gathered for unit in part]
+
+
 class Stateful(Protocol):
     """What has a state to save: the optimiser, the gradient scaler."""
 
@@ -244,7 +256,8 @@ def restore(directory: Path, model: nn.Module, stateful: Mapping[str, Stateful])
 def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, worker: Worker) -> None:
     """Run the optimiser steps that are left. Every worker calls this and ends with the same parameters.
 
-    Raises FloatingPointError that names the step and the losses when a loss is not finite.
+    Raises FloatingPointError that names the step and the micro-batches when a loss is not finite: each is a
+    function of the seed, the step, its task and its number.
     """
     model = objective.model.to(worker.device).train()
     if launch.activation_checkpointing:
@@ -266,13 +279,14 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     )
     items = Waiting(iter(loader))
     for step, work in enumerate(by_step(items, first, config.steps), start=first):
-        losses = accumulate(objective, step, work, launch.precision, scaler, config.seed)
+        losses, each = accumulate(objective, step, work, launch.precision, scaler, config.seed)
         reduce_gradients(parameters, losses)
         total, count = losses
         means = {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
         if not all(map(math.isfinite, means.values())):
-            bad = [name for name, value in means.items() if not math.isfinite(value)]
-            raise FloatingPointError(f"step {step}: the loss of {', '.join(bad)} is not finite")
+            own = [unit for (unit, _), loss in zip(work, each) if not torch.isfinite(loss)]
+            bad = ", ".join(f"{unit.name} (micro-batch {unit.index})" for unit in _of_all(own, worker))
+            raise FloatingPointError(f"step {step}: the loss of {bad} is not finite")
         rate = learning_rate(config, step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]

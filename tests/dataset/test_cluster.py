@@ -72,3 +72,18 @@ def test_directory_is_short_wherever_temporary_files_are(monkeypatch, tmp_path):
         assert len(str(directory)) < 40
     finally:
         directory.rmdir()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_fresh_process_connects_to_a_cluster_on_the_loopback():
+    """In a process of its own: one that has started a cluster before would connect in any case."""
+    script = (
+        "from m3fm.cluster import local_ray\n"
+        "with local_ray(1):\n"
+        "    import ray\n"
+        "    print(ray.get(ray.remote(lambda: 7).remote()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.strip() == "7", done.stderr

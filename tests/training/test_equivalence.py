@@ -77,7 +77,7 @@ def gradient(rank: int, size: int, directory: Path) -> None:
     parameters = list(objective.model.train().parameters())
     work = [(unit, objective.load(0, unit)) for unit in assign(objective.units(0), size)[rank]]
     scaler = torch.amp.GradScaler("cpu", enabled=False)
-    losses = loop.accumulate(objective, 0, work, "float32", scaler, seed=1)
+    losses, _ = loop.accumulate(objective, 0, work, "float32", scaler, seed=1)
     loop.reduce_gradients(parameters, losses)
     if rank == 0:
         flat = torch.cat([parameter.grad.flatten() for parameter in parameters])

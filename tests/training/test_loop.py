@@ -98,8 +98,30 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(tmp_path: Pa
             return super().loss(unit, batch) * (math.nan if unit.name == "task_3" else 1.0)
 
     worker = Worker(0, 1, torch.device("cpu"), None, partial(keep, tmp_path), silent)
-    with pytest.raises(FloatingPointError, match="step 0: the loss of task_3 is not finite"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 0: the loss of task_3 \(micro-batch 0\) is not finite"
+    ):
         train(Broken(), OPTIMIZER, LaunchConfig(), worker)
+
+
+def diverge(rank: int, size: int, directory: Path) -> None:
+    dist.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=size)
+
+    class Broken(Toy):
+        def loss(self, unit: Unit, batch: Batch) -> Tensor:
+            return super().loss(unit, batch) * (math.inf if unit.name == "task_5" else 1.0)
+
+    worker = Worker(rank, size, torch.device("cpu"), None, partial(keep, directory), silent)
+    try:
+        train(Broken(), OPTIMIZER, LaunchConfig(), worker)
+    except FloatingPointError as error:
+        (directory / f"{rank}.txt").write_text(str(error))
+
+
+def test_every_worker_names_the_batch_that_one_of_them_had(tmp_path: Path) -> None:
+    mp.spawn(diverge, args=(2, tmp_path), nprocs=2)
+    said = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}
+    assert said == {"step 0: the loss of task_5 (micro-batch 0) is not finite"}
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
