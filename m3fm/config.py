@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from m3fm.artifacts import text_digest
 from m3fm.salt import VARIABLE, Salt
+from m3fm.tasks import TASKS, Modality
 
 Count = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
@@ -241,6 +242,14 @@ class TrainConfig(Config):
     """Task-parallel multitask training (paper, Multitask learning and Training details)."""
 
     optimizer: OptimizerConfig
+    tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Those that are trained; all that the dataset has labels of, where none is named."""
+    modality: Modality = "both"
+    """`image` leaves out the clinical text, and the tasks that read nothing else; `text` the images."""
+    loss_weights: dict[str, Positive] = {}
+    """Of a task's loss in the step's; 1 where not given."""
+    class_weights: dict[str, tuple[Positive, ...]] = {}
+    """Of a sample's loss by its answer, in the order of the task's answers; 1 where not given."""
     batch: Count = 12
     """Samples of each of the 17 tasks in one optimiser step."""
     retrieval_batch: Count = 768
@@ -265,6 +274,26 @@ class TrainConfig(Config):
     def _micro_batches_fill_the_batches(self) -> Self:
         check_whole("batch", self.batch, self.micro_batch)
         check_whole("half of retrieval_batch", self.retrieval_batch // 2, self.micro_batch)
+        return self
+
+    @model_validator(mode="after")
+    def _tasks_can_be_trained(self) -> Self:
+        for key in ("tasks", "loss_weights", "class_weights"):
+            for name in getattr(self, key) or ():
+                if name not in TASKS:
+                    raise ValueError(f"{key}: no task is called {name!r}; there are {', '.join(TASKS)}")
+        for name in self.tasks or ():
+            if self.modality == "image" and TASKS[name].scale is None:
+                raise ValueError(f"tasks: {name} reads text alone, and modality is image: leave it out")
+        for name, weights in self.class_weights.items():
+            answers = TASKS[name].answers
+            if TASKS[name].loss != "softmax":
+                raise ValueError(f"class_weights: {name} is no choice among answers, so they have no weights")
+            if len(weights) != len(answers):
+                raise ValueError(
+                    f"class_weights: {name} has {len(answers)} answers ({', '.join(answers)}),"
+                    f" not {len(weights)}"
+                )
         return self
 
 

@@ -4,8 +4,8 @@ The 17 tasks and their answers are those of the paper's Fig. 3a; the two retriev
 17 and 18 (Fig. 1e). Questions marked "paper" in `m3fm/questions.py` are the authors' wording.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 YEARS = 6
@@ -13,6 +13,7 @@ YEARS = 6
 
 Loss = Literal["softmax", "hazard", "digits"]
 Region = Literal["one_lung", "heart", "both_lungs"]
+Modality = Literal["both", "image", "text"]
 LUNGS = ("left", "right")
 BOXES = ("left_lung", "right_lung", "both_lungs", "heart")
 """The regions that curation finds in every series that it keeps."""
@@ -32,6 +33,8 @@ class Task:
     scale: str | None = None
     """Image scale of CTViT, or None where the task reads text only, or images of any scale."""
     region: Region | None = None
+    text: bool = True
+    """Whether it reads clinical text; false in a model of images alone."""
     source: str
     """Where its labels come from."""
     kind: Literal["screening", "retrieval", "transfer"] = "screening"
@@ -154,6 +157,20 @@ TASKS: dict[str, Task] = {task.name: task for task in _TABLE}
 
 SCREENING = tuple(task.name for task in _TABLE if task.kind == "screening")
 """The 17 tasks of the paper."""
+
+
+def variant(names: Sequence[str] | None, modality: Modality) -> dict[str, Task]:
+    """The tasks of a model that is trained on the named ones, or all, and reads images, text or both.
+
+    Without images a task looks at none, and without text at images alone; tasks that read nothing but text
+    are then left out.
+    """
+    chosen = (task for task in _TABLE if names is None or task.name in names)
+    if modality == "text":
+        return {task.name: replace(task, scale=None, region=None) for task in chosen}
+    if modality == "image":
+        return {task.name: replace(task, text=False) for task in chosen if task.scale is not None}
+    return {task.name: task for task in chosen}
 
 
 def head_slices(tasks: Iterable[Task]) -> dict[str, dict[str, slice]]:

@@ -5,7 +5,7 @@ construction, step 4). What a sample holds is a function of its row and of one r
 worker makes the same sample at any time. Without torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,13 +42,22 @@ def check_trainable(dataset: Path) -> None:
         )
 
 
+def check_labelled(dataset: Path, tasks: Collection[str]) -> None:
+    """Raise InputError where no training patient has a label of one of the tasks."""
+    labels = pq.read_table(dataset / "labels.parquet", columns=["task"], filters=[("split", "=", "train")])
+    told = {*pc.unique(labels["task"]).to_pylist(), *(n for n, t in TASKS.items() if t.kind == "retrieval")}
+    for name in tasks:
+        if name not in told:
+            raise InputError(f"{dataset} has no label of {name} for a training patient: leave the task out")
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What the model sees of one row, and the answer."""
 
     question: str
-    text: str
-    """Clinical sentences; empty where nothing is known."""
+    text: str | None
+    """Clinical sentences; empty where nothing is known, None where the task does not read them."""
     label: tuple[float, ...]
     mask: tuple[float, ...]
     image: np.ndarray | None = None
@@ -62,8 +71,15 @@ class Sample:
 class Mqa:
     """The questions of one split (or several) of a curated dataset."""
 
-    def __init__(self, dataset: Path, splits: tuple[str, ...], scales: Mapping[str, Scale]) -> None:
+    def __init__(
+        self,
+        dataset: Path,
+        splits: tuple[str, ...],
+        scales: Mapping[str, Scale],
+        tasks: Mapping[str, Task] = TASKS,
+    ) -> None:
         self.dataset = dataset
+        self.tasks = tasks
         self.scales = scales
         series = pq.read_table(dataset / "series.parquet")
         chosen = pc.and_(pc.equal(series["status"], "kept"), pc.is_in(series["split"], pa.array(splits)))
@@ -74,7 +90,7 @@ class Mqa:
         labels = labels.filter(pc.is_in(labels["split"], pa.array(splits)))
         # An exam whose images were all rejected still serves the tasks that read text alone.
         imaged = pc.is_in(labels["exam"], pa.array(self._series, pa.string()))
-        self.rows = {name: self._rows(name, labels, imaged) for name in TASKS}
+        self.rows = {name: self._rows(name, labels, imaged) for name in tasks}
         """The labelled rows of each task."""
         exams = pq.read_table(dataset / "exams.parquet", columns=["exam", *clinical.ELEMENTS])
         self._elements = Grouped(exams.sort_by("exam"), "exam")
@@ -83,7 +99,7 @@ class Mqa:
 
     def _rows(self, name: str, labels: pa.Table, imaged: pa.ChunkedArray) -> Rows:
         of_task = pc.equal(labels["task"], name)
-        return Rows(labels.filter(of_task if TASKS[name].scale is None else pc.and_(of_task, imaged)))
+        return Rows(labels.filter(of_task if self.tasks[name].scale is None else pc.and_(of_task, imaged)))
 
     def elements(self, exam: str) -> dict[str, float | str | bool]:
         """The clinical data of an exam that are known."""
@@ -100,12 +116,12 @@ class Mqa:
 
     def training_sample(self, task: str, rng: np.random.Generator, config: TrainConfig) -> Sample:
         """A random sample of a task with every random change that training makes."""
-        if TASKS[task].kind == "retrieval":
+        if self.tasks[task].kind == "retrieval":
             return retrieval_sample(task, rng)
         row = self.draw(task, rng)
         question = QUESTIONS[task][rng.integers(len(QUESTIONS[task]))]
         text = self.text(task, row, rng, config.element_dropout)
-        return self._with_image(TASKS[task], row, question, text, rng, config)
+        return self._with_image(self.tasks[task], row, question, text, rng, config)
 
     def validation_sample(self, task: str, rng: np.random.Generator) -> Sample:
         """A random sample of a task as evaluation sees it."""
@@ -117,10 +133,14 @@ class Mqa:
         """The sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
         text = self.text(task, row)
         rng = np.random.default_rng([number])
-        return self._with_image(TASKS[task], row, QUESTIONS[task][0], text, rng, None)
+        return self._with_image(self.tasks[task], row, QUESTIONS[task][0], text, rng, None)
 
-    def text(self, task: str, row: Row, rng: np.random.Generator | None = None, dropout: float = 0.0) -> str:
+    def text(
+        self, task: str, row: Row, rng: np.random.Generator | None = None, dropout: float = 0.0
+    ) -> str | None:
         """The clinical text of a row: all sentences in order, or some of them in random order."""
+        if not self.tasks[task].text:
+            return None
         if task == "lung_rads":
             return clinical.nodule_report(self.nodules(row.exam))
         sentences = clinical.sentences(self.elements(row.exam))
@@ -134,7 +154,7 @@ class Mqa:
         task: Task,
         row: Row,
         question: str,
-        text: str,
+        text: str | None,
         rng: np.random.Generator,
         config: TrainConfig | None,
     ) -> Sample:
@@ -217,5 +237,5 @@ def corpus(seed: int, texts: int = 3000) -> list[str]:
     for number in range(texts):
         task = ("clinical_yes_no", "clinical_number")[number % 2]
         sample = retrieval_sample(task, rng)
-        sentences += [sample.question, sample.text]
+        sentences += [sample.question, sample.text or ""]
     return sentences

@@ -15,7 +15,7 @@ from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.errors import InputError
 
 MANIFEST = "bundle.json"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 NOTICE = "Research software, not a medical device"
 PHANTOMS = "Trained on simulated patients: it has seen drawn phantoms only, and says nothing about real ones"
 
@@ -29,6 +29,7 @@ class BundleTask(Config):
     loss: Literal["softmax", "hazard", "digits"]
     scale: str | None
     region: Literal["one_lung", "heart", "both_lungs"] | None
+    text: bool
     question: str | None
     """What is asked where the user does not; None where only the user can know."""
 

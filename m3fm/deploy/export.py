@@ -23,7 +23,6 @@ from m3fm.model.checkpoint import load
 from m3fm.model.m3fm import M3FM
 from m3fm.model.predictors import probabilities
 from m3fm.questions import QUESTIONS
-from m3fm.tasks import TASKS
 
 OPSET = 23
 """The first with attention as one operator: ONNX Runtime is then as fast as torch."""
@@ -123,9 +122,10 @@ def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float]
                 loss=task.loss,
                 scale=task.scale,
                 region=task.region,
+                text=task.text,
                 question=QUESTIONS[name][0] if name in QUESTIONS else None,
             )
-            for name, task in TASKS.items()
+            for name, task in model.tasks.items()
         ),
         scales=model.config.scales,
         max_tokens=model.config.text.max_tokens,
@@ -168,7 +168,7 @@ def graphs(model: M3FM) -> Iterator[tuple[str, ir.Model]]:
         "text_tokens": torch.zeros(2, 5, width),
         "text_mask": torch.ones(2, 5, dtype=torch.bool),
     }
-    yield "answer", _graph(_Answer(model), inputs, (many, image, image, text, text), list(TASKS))
+    yield "answer", _graph(_Answer(model), inputs, (many, image, image, text, text), list(model.tasks))
 
 
 def _graph(

@@ -13,7 +13,7 @@ from m3fm.config import ModelConfig
 from m3fm.dataset.mqa import Mqa, Sample, retrieval_sample
 from m3fm.deploy.runtime import Sessions, sessions
 from m3fm.model.m3fm import M3FM
-from m3fm.tasks import TASKS, Task
+from m3fm.tasks import Task
 from m3fm.training.objective import collate, model_inputs
 
 TOLERANCE = 1e-4
@@ -33,9 +33,9 @@ def check(model: M3FM, tokenizer: Tokenizer, directory: Path, dataset: Path | No
     Raises RuntimeError naming the task where one is over TOLERANCE.
     """
     graphs = sessions(directory)
-    mqa = None if dataset is None else Mqa(dataset, ("test",), model.config.scales)
+    mqa = None if dataset is None else Mqa(dataset, ("test",), model.config.scales, model.tasks)
     found = {"task_id": 0.0}
-    for name, task in TASKS.items():
+    for name, task in model.tasks.items():
         cases = list(random_cases(task, model.config))
         if mqa is not None and (samples := _samples(mqa, task)):
             cases.append(model_inputs(collate(samples, tokenizer, model.config)))

@@ -146,6 +146,8 @@ class _Exam:
             return "needs a question in your words"
         if task.scale is not None and self.series is None:
             return "needs a CT"
+        if task.scale == "nodule" and self.nodule_slice is None and not self._finds_nodules():
+            return f"needs the slice of a nodule: the model has no {PRESENCE}, which would look for one"
         if task.name == REPORT and self.report is None:
             return "needs a nodule report"
         if task.scale is None and task.name != REPORT and not self.sentences:
@@ -160,7 +162,12 @@ class _Exam:
             image = self._image(task.scale, region)
         return self.graphs.answer(task.name, token, image, self._text(task))[0]
 
+    def _finds_nodules(self) -> bool:
+        return any(task.name == PRESENCE and task.scale is not None for task in self.bundle.tasks)
+
     def _text(self, task: BundleTask) -> Tokens | None:
+        if not task.text:
+            return None
         text = (self.report if task.name == REPORT else self.sentences) or ""
         if text not in self._texts:
             limits = self.bundle.max_tokens, self.bundle.close_truncated
@@ -207,11 +214,14 @@ class _Exam:
     def _nodule_windows(self) -> dict[str, tuple[Box, Tokens, float]]:
         """For each lung the window with the most probable nodule: its box, tokens and probability."""
         if self._windows is None:
-            sides = LUNGS if self.nodule_slice is None else (self.nodule_slice[0],)
+            if self.nodule_slice is not None:
+                (box,) = self._candidates(side := self.nodule_slice[0])
+                self._windows = {side: (box, self._encode("nodule", box), 1.0)}
+                return self._windows
             presence = self.bundle.task(PRESENCE)
             token, _ = self.predictor.encode_question(presence.question or "")
             self._windows = {}
-            for side in sides:
+            for side in LUNGS:
                 # Only the best window's tokens are kept: a lung has dozens of windows.
                 for box in self._candidates(side):
                     image = self._encode("nodule", box)

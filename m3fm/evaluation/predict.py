@@ -8,8 +8,8 @@ import pandas as pd
 
 from m3fm.artifacts import Reference
 from m3fm.dataset.mqa import Mqa, retrieval_sample
+from m3fm.errors import InputError
 from m3fm.model.checkpoint import load
-from m3fm.tasks import TASKS
 from m3fm.training.objective import collate, model_inputs
 
 RETRIEVAL_SAMPLES = 300
@@ -23,15 +23,17 @@ def predict(
     batch: int = 16,
     progress: Callable[[str, int], None] = lambda task, samples: None,
 ) -> pd.DataFrame:
-    """One row per sample with its probabilities, label and mask.
+    """One row per sample with its probabilities, label and mask, of every task that the model has.
+
+    Raises InputError where the dataset has no labels of these.
 
     Every sample is a function of its row's position, so the table is the same whatever the batch.
     """
     model, tokenizer = load(checkpoint)
     digest = Reference.to(checkpoint).digest
-    mqa = Mqa(dataset, (split,), model.config.scales)
+    mqa = Mqa(dataset, (split,), model.config.scales, model.tasks)
     records = []
-    for name, task in TASKS.items():
+    for name, task in model.tasks.items():
         if task.kind == "retrieval":
             names = [f"simulated-{i}" for i in range(RETRIEVAL_SAMPLES)]
             keys = [(exam, exam, "", -1) for exam in names]
@@ -61,4 +63,6 @@ def predict(
                 for (exam, patient, side, nodule), sample, answer in zip(keys[start:], part, probabilities)
             ]
         progress(name, len(keys))
+    if not records:
+        raise InputError(f"{dataset} has no {split} exam with a label of {', '.join(model.tasks)}")
     return pd.DataFrame.from_records(records)

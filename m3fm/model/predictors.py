@@ -1,5 +1,7 @@
 """Predictors: two-layer MLPs from the task embedding to answers (paper, Methods: Predictors)."""
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -48,15 +50,23 @@ def probabilities(task: Task, logits: Tensor) -> Tensor:
             return logits.view(-1, 3, 10).softmax(dim=2).flatten(1)
 
 
-def task_loss(task: Task, logits: Tensor, label: Tensor, mask: Tensor) -> Tensor:
+def task_loss(
+    task: Task, logits: Tensor, label: Tensor, mask: Tensor, class_weights: Sequence[float] | None = None
+) -> Tensor:
     """Mean loss of a batch: softmax cross-entropy, or sigmoid cross-entropy over the years that are known.
 
-    `label` and `mask` are [B, 1] for a choice, [B, 6] for years, [B, 3] for digits.
+    `label` and `mask` are [B, 1] for a choice, [B, 6] for years, [B, 3] for digits. Of a choice, each
+    sample's loss may be weighted by its answer; the mean is that over samples all the same, so it does not
+    matter which samples come together.
     """
     logits = upcast(logits)
     match task.loss:
         case "softmax":
-            return F.cross_entropy(logits, label[:, 0].long())
+            answer = label[:, 0].long()
+            if class_weights is None:
+                return F.cross_entropy(logits, answer)
+            weights = logits.new_tensor(class_weights)[answer]
+            return (weights * F.cross_entropy(logits, answer, reduction="none")).mean()
         case "hazard":
             loss = F.binary_cross_entropy_with_logits(logits, label, reduction="none")
             return (loss * mask).sum() / mask.sum().clamp(min=1.0)

@@ -6,11 +6,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from m3fm.artifacts import Reference
-from m3fm.config import ModelConfig, RunConfig
-from m3fm.dataset.mqa import check_trainable, corpus
+from m3fm.config import RunConfig
+from m3fm.dataset.mqa import check_labelled, check_trainable, corpus
 from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
+from m3fm.tasks import variant
 from m3fm.training.batches import Objective
 from m3fm.training.launch import Place, fit_into
 from m3fm.training.objective import Multitask
@@ -24,14 +25,15 @@ def _objective(dataset: Path, pretrained: Path | None, run: RunConfig, tokenizer
     return objective
 
 
-def _describe(config: ModelConfig, tokenizer: str, directory: Path) -> None:
-    write_config(config, directory)
+def _describe(run: RunConfig, tokenizer: str, directory: Path) -> None:
+    write_config(run.model, directory, variant(run.train.tasks, run.train.modality))
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
 def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, place: Place) -> None:
     """Write a checkpoint directory of a trained M3FM, starting from a pretrained CTViT where one is given."""
     check_trainable(dataset)
+    check_labelled(dataset, run.train.tasks or ())
     text = run.model.text
     if text.tokenizer is not None:
         tokenizer = load_tokenizer(text.tokenizer)
@@ -53,6 +55,6 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, pla
         run.train.optimizer,
         run.launch,
         run.model_dump(mode="json", include={"preset", "model", "train", "launch"}),
-        partial(_describe, run.model, as_text),
+        partial(_describe, run, as_text),
         place,
     )

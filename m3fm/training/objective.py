@@ -20,7 +20,7 @@ from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
 from m3fm.phrasing import identity_questions
-from m3fm.tasks import TASKS
+from m3fm.tasks import TASKS, variant
 from m3fm.tokens import encode
 from m3fm.training.batches import Batch, Step
 from m3fm.training.planner import Unit
@@ -106,16 +106,22 @@ class Multitask:
         self.model_config: ModelConfig = run.model
         self.seed = run.train.optimizer.seed
         self.tokenizer = tokenizer
-        self.mqa, self.held_out = (Mqa(dataset, (split,), run.model.scales) for split in ("train", "val"))
+        self.tasks = variant(run.train.tasks, run.train.modality)
+        self.mqa, self.held_out = (
+            Mqa(dataset, (split,), run.model.scales, self.tasks) for split in ("train", "val")
+        )
         torch.manual_seed(self.seed)
-        self.model: nn.Module = M3FM(run.model)
+        self.model: nn.Module = M3FM(run.model, self.tasks)
+        # Questions of tasks that the model does not have are of none.
+        place = {name: number for number, name in enumerate(self.tasks)}
+        self._classes = np.array([*(place.get(name, len(place)) for name in TASKS), len(place)])
         self._units = self._plan()
         self.names = sorted({unit.name for unit in self._units})
 
     def _plan(self) -> list[Unit]:
         retrieval = [name for name, task in TASKS.items() if task.kind == "retrieval"]
         units = []
-        for name, task in TASKS.items():
+        for name, task in self.tasks.items():
             if task.kind == "screening" and not self.mqa.rows[name]:
                 continue
             batch = (
@@ -131,7 +137,8 @@ class Multitask:
         scale = TASKS[name].scale
         tokens = self.model_config.text.max_tokens
         tokens += prod(self.model_config.scales[scale].grid) if scale else 0
-        return [Unit(name, index, 1.0 / count, float(tokens)) for index in range(count)]
+        weight = self.config.loss_weights.get(name, 1.0) / count
+        return [Unit(name, index, weight, float(tokens)) for index in range(count)]
 
     def units(self, step: Step) -> list[Unit]:
         """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
@@ -152,20 +159,21 @@ class Multitask:
         batch = collate(samples, self.tokenizer, self.model_config)
         questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
-        extra = {"identity_ids": ids, "identity_mask": mask, "identity": np.asarray(classes)}
+        extra = {"identity_ids": ids, "identity_mask": mask, "identity": self._classes[list(classes)]}
         return {**batch, **{name: torch.from_numpy(array) for name, array in extra.items()}}
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
         """The task's loss, and that of knowing which task was asked for."""
-        model, task = self.model, TASKS[unit.name]
+        model, task = self.model, self.tasks[unit.name]
         assert isinstance(model, M3FM)
         logits, task_logits = model(unit.name, **model_inputs(batch))
         assert task_logits is not None
-        asked = torch.full((len(task_logits),), list(TASKS).index(unit.name), device=logits.device)
+        asked = torch.full((len(task_logits),), list(self.tasks).index(unit.name), device=logits.device)
         others = model.task_logits(model.encode_question(batch["identity_ids"], batch["identity_mask"]))
         known = torch.cat([task_logits, others]).float()
         identity = F.cross_entropy(known, torch.cat([asked, batch["identity"]]))
-        answer = task_loss(task, logits, batch["label"], batch["mask"])
+        weights = self.config.class_weights.get(unit.name)
+        answer = task_loss(task, logits, batch["label"], batch["mask"], weights)
         return answer + self.config.identity_weight * identity
 
 
@@ -181,9 +189,6 @@ def model_inputs(batch: Batch) -> dict[str, Tensor | None]:
 
 def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig) -> Batch:
     """Samples of one task to tensors."""
-    ids, mask = encode(
-        tokenizer, [sample.text for sample in samples], config.text.max_tokens, config.text.close_truncated
-    )
     question_ids, question_mask = encode(
         tokenizer,
         [sample.question for sample in samples],
@@ -191,13 +196,15 @@ def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig
         config.text.close_truncated,
     )
     arrays = {
-        "text_ids": ids,
-        "text_mask": mask,
         "question_ids": question_ids,
         "question_mask": question_mask,
         "label": np.asarray([sample.label for sample in samples], dtype=np.float32),
         "mask": np.asarray([sample.mask for sample in samples], dtype=np.float32),
     }
+    texts = [sample.text for sample in samples if sample.text is not None]
+    if texts:
+        limits = config.text.max_tokens, config.text.close_truncated
+        arrays["text_ids"], arrays["text_mask"] = encode(tokenizer, texts, *limits)
     images = [sample.image for sample in samples if sample.image is not None]
     if images:
         arrays["images"] = np.stack(images)[:, None]

@@ -1,6 +1,6 @@
 """What the tests of deployment are about: a small M3FM with random weights, one patient, and labels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from m3fm.model.m3fm import M3FM
 from m3fm.model.text import train_tokenizer
 from m3fm.presets import preset
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS, YEARS
+from m3fm.tasks import TASKS, YEARS, Task
 from m3fm.tokens import encode
 
 CONFIG = ModelConfig(
@@ -32,24 +32,24 @@ ELEMENTS: clinical.Elements = {"age": 61.0, "gender": "Male", "pack_years": 40.0
 NODULE: dict[str, Any] = {"number": 1, "lobe": "LUL", "slice_number": 45, "long_mm": 7.0, "short_mm": 5.0}
 
 
-def random_model(config: ModelConfig, seed: int) -> M3FM:
+def random_model(config: ModelConfig, seed: int, tasks: Mapping[str, Task] = TASKS) -> M3FM:
     """A model none of whose weights are alike, zero or small enough to hide a wrong wire."""
     torch.manual_seed(seed)
-    model = M3FM(config).eval()
+    model = M3FM(config, tasks).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.1)
     return model
 
 
-def write_checkpoint(directory: Path, seed: int) -> Path:
+def write_checkpoint(directory: Path, seed: int, tasks: Mapping[str, Task] = TASKS) -> Path:
     questions = [question for asked in QUESTIONS.values() for question in asked]
     sentences = [" ".join(clinical.sentences(ELEMENTS)), *OUT_OF_SCOPE, *questions]
     tokenizer = train_tokenizer(sentences, CONFIG.text.vocabulary)
-    model = random_model(CONFIG, seed)
+    model = random_model(CONFIG, seed, tasks)
     refuse_half(model, *map(torch.from_numpy, encode(tokenizer, questions, 50)))
     save_file(model.state_dict(), directory / "model.safetensors")
-    checkpoints.write_config(CONFIG, directory)
+    checkpoints.write_config(CONFIG, directory, tasks)
     tokenizer.save(str(directory / "tokenizer.json"))
     seal(directory, "checkpoint.json", {"steps": 0})
     return directory

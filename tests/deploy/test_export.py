@@ -8,18 +8,20 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from deploy_samples import write_checkpoint
+from deploy_samples import ELEMENTS, write_checkpoint
 
 from m3fm.artifacts import Reference, seal
+from m3fm.ct.volume import Series
 from m3fm.deploy import parity
 from m3fm.deploy.bundle import read
 from m3fm.deploy.export import export, graphs, unique_bytes
+from m3fm.deploy.predictor import Predictor
 from m3fm.deploy.runtime import Sessions, sessions
 from m3fm.deploy.weights import save_sharing_weights
 from m3fm.errors import InputError
 from m3fm.model.checkpoint import load
 from m3fm.model.m3fm import M3FM
-from m3fm.tasks import TASKS
+from m3fm.tasks import TASKS, variant
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,22 @@ def test_the_same_checkpoint_gives_the_same_bytes(
 ) -> None:
     export(checkpoint, tmp_path / "again", {"dataset": "md5:0123.dir"}, dataset)
     assert (tmp_path / "again/bundle.json").read_bytes() == (bundle / "bundle.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_bundle_reads_what_its_model_was_trained_with(
+    dataset: Path, series: Series, tmp_path: Path
+) -> None:
+    tasks = variant(("nodule_margin", "emphysema"), "image")
+    (tmp_path / "checkpoint").mkdir()
+    export(write_checkpoint(tmp_path / "checkpoint", 0, tasks), tmp_path / "bundle", {}, dataset)
+    predictor = Predictor(tmp_path / "bundle")
+    assert [(task.name, task.text) for task in predictor.bundle.tasks] == [(name, False) for name in tasks]
+    found = predictor.predict(series, ELEMENTS)
+    assert found == predictor.predict(series), "clinical data are not read"
+    assert "no nodule_presence, which would look for one" in found["nodule_margin"]["skipped"]
+    given = predictor.predict(series, nodule_slice=("left", 40))
+    assert sum(given["nodule_margin"]["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_no_path_of_this_machine_is_in_the_bundle(bundle: Path, checkpoint: Path, dataset: Path) -> None:
