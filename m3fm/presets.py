@@ -44,7 +44,10 @@ def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int,
         preset=preset,
         model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
         pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
-        train=TrainConfig(optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95)),
+        train=TrainConfig(
+            optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95),
+            identity_questions=4,
+        ),
         launch=LaunchConfig(
             workers=192,
             gpus_per_worker=1.0,
@@ -81,6 +84,7 @@ def _tiny_run() -> RunConfig:
             optimizer=OptimizerConfig(steps=260, warmup=20, lr=2e-3, checkpoint_every=40),
             batch=8,
             micro_batch=8,
+            text_micro_batch=8,
             retrieval_batch=16,
             rotation_degrees=0.0,
         ),
@@ -129,5 +133,5 @@ def load(path: Path) -> RunConfig:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, {where}: {first['msg']}") from error
+        where = [".".join(str(part) for part in first["loc"])] if first["loc"] else []
+        raise InputError(f"{', '.join([str(path), *where])}: {first['msg']}") from error

@@ -21,8 +21,9 @@ from m3fm.model.predictors import task_loss
 from m3fm.phrasing import identity_questions
 from m3fm.tasks import TASKS
 from m3fm.tokens import encode
+from m3fm.training.costs import pretraining_costs, task_costs
 from m3fm.training.loop import Batch
-from m3fm.training.planner import Unit
+from m3fm.training.planner import Unit, crop_units, task_units
 
 
 class Pretraining:
@@ -32,6 +33,7 @@ class Pretraining:
         self.config: PretrainConfig = run.pretrain
         self.scales = run.model.scales
         self.names = list(self.scales)
+        self.costs = pretraining_costs(run)
         self.seed = run.pretrain.optimizer.seed
         self.dataset = dataset
         series = pd.read_parquet(dataset / "series.parquet")
@@ -42,11 +44,7 @@ class Pretraining:
 
     def units(self, step: int) -> list[Unit]:
         """As many units as the batch has micro-batches, each of a scale chosen at random."""
-        rng = np.random.default_rng([self.seed, step])
-        count = self.config.batch // self.config.micro_batch
-        chosen = [self.names[rng.integers(len(self.names))] for _ in range(count)]
-        cost = {name: float(prod(scale.grid)) for name, scale in self.scales.items()}
-        return [Unit(name, index, 1.0 / count, cost[name]) for index, name in enumerate(chosen)]
+        return crop_units(step, self.config, self.costs)
 
     def load(self, step: int, unit: Unit) -> Batch:
         """Random crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
@@ -96,25 +94,9 @@ class Multitask:
         self.mqa = Mqa(dataset, ("train",), run.model.scales)
         torch.manual_seed(self.seed)
         self.model: nn.Module = M3FM(run.model)
-        self._units = self._plan()
+        asked = [name for name, task in TASKS.items() if task.kind == "retrieval" or self.mqa.rows[name]]
+        self._units = task_units(asked, self.config, task_costs(run))
         self.names = sorted({unit.name for unit in self._units})
-
-    def _plan(self) -> list[Unit]:
-        retrieval = [name for name, task in TASKS.items() if task.kind == "retrieval"]
-        units = []
-        for name, task in TASKS.items():
-            if task.kind == "screening" and not self.mqa.rows[name]:
-                continue
-            batch = (
-                self.config.batch
-                if task.kind == "screening"
-                else self.config.retrieval_batch // len(retrieval)
-            )
-            count = max(1, batch // self.config.micro_batch)
-            text = self.model_config.text.max_tokens
-            tokens = text + (prod(self.model_config.scales[task.scale].grid) if task.scale else 0)
-            units += [Unit(name, index, 1.0 / count, float(tokens)) for index in range(count)]
-        return units
 
     def units(self, step: int) -> list[Unit]:
         """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
@@ -123,9 +105,8 @@ class Multitask:
     def load(self, step: int, unit: Unit) -> Batch:
         """Samples of one task, and questions of any task and of none for the Task ID predictor."""
         rng = np.random.default_rng([self.seed, step, list(TASKS).index(unit.name), unit.index])
-        samples = [
-            self.mqa.training_sample(unit.name, rng, self.config) for _ in range(self.config.micro_batch)
-        ]
+        count = self.config.together(TASKS[unit.name].scale)
+        samples = [self.mqa.training_sample(unit.name, rng, self.config) for _ in range(count)]
         batch = collate(samples, self.tokenizer, self.model_config)
         questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
