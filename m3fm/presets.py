@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from m3fm.config import (
+    Costs,
     LaunchConfig,
     ModelConfig,
     OptimizerConfig,
@@ -39,7 +40,16 @@ TINY_SCALES = {
 }
 
 
-def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int, heads: int) -> RunConfig:
+# Seconds on one core of a CPU in float32, activations computed again (docs/training.md).
+BASE_COSTS = Costs(
+    pretrain={"nodule": 5.85, "heart": 2.56, "lung_cancer": 8.37, "both_lungs": 8.27},
+    train={"nodule": 38.6, "heart": 19.4, "lung_cancer": 101.0, "both_lungs": 99.2, "text": 1.53},
+)
+
+
+def _paper_run(
+    preset: Literal["base", "large", "huge"], width: int, depth: int, heads: int, costs: Costs
+) -> RunConfig:
     return RunConfig(
         preset=preset,
         model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
@@ -54,6 +64,7 @@ def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int,
             loaders=4,
             precision="float16",
             activation_checkpointing=True,
+            costs=costs,
         ),
     )
 
@@ -100,11 +111,11 @@ def preset(name: str) -> RunConfig:
         case "tiny":
             return _tiny_run()
         case "base":
-            return _paper_run("base", width=768, depth=12, heads=12)
+            return _paper_run("base", width=768, depth=12, heads=12, costs=BASE_COSTS)
         case "large":
-            return _paper_run("large", width=1024, depth=24, heads=16)
+            return _paper_run("large", width=1024, depth=24, heads=16, costs=Costs())
         case "huge":
-            return _paper_run("huge", width=1280, depth=32, heads=16)
+            return _paper_run("huge", width=1280, depth=32, heads=16, costs=Costs())
     raise InputError(f"no preset is called {name!r}; there are {', '.join(SIZES)}")
 
 

@@ -1,16 +1,18 @@
 """Work is shared out completely, evenly, and the same for everybody."""
 
 import itertools
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m3fm.cli.plan import WORKERS
 from m3fm.config import TEXT, Costs, RunConfig
 from m3fm.presets import SIZES, preset
 from m3fm.tasks import TASKS
 from m3fm.training.costs import pretraining_costs, task_costs
-from m3fm.training.planner import Unit, assign, crop_units, forecast, task_units
+from m3fm.training.planner import Unit, assign, crop_units, forecast, table, task_units
 
 UNITS = st.lists(st.floats(0.1, 50.0), min_size=1, max_size=7).map(
     lambda costs: [Unit("task", i, 1.0, cost) for i, cost in enumerate(costs)]
@@ -101,3 +103,27 @@ def test_a_measured_cost_is_taken_and_a_missing_one_derived_at_the_same_rate() -
         base.train.text_micro_batch * 0.1,
         base.train.micro_batch * 1.0,
     }
+
+
+DOCS = Path(__file__).parents[2] / "docs/training.md"
+
+
+@pytest.mark.parametrize("size", ["base"])
+def test_the_table_of_the_docs_is_what_the_plan_says(size) -> None:
+    run = preset(size)
+    units = task_units(TASKS, run.train, task_costs(run))
+    made = table(forecast(units, int(workers)) for workers in WORKERS.split(","))
+    shown = DOCS.read_text().split(f"<!-- {size} -->\n")[1].split("\n<!-- end -->")[0]
+    assert shown == made
+
+
+def test_the_paper_s_step_cannot_be_shorter_and_where_it_is_within_a_tenth_of_even_shares() -> None:
+    run = preset("base")
+    costs = task_costs(run)
+    units = task_units(TASKS, run.train, costs)
+    assert forecast(units, 192).over_best == 1.0
+    assert forecast(units, 192).step == max(unit.cost for unit in units), "one volume, which is one worker's"
+    for workers in (2, 3, 6, 12, 19, 24, 32, 48, 64, 128):
+        assert forecast(units, workers).efficiency > 0.9
+    more = run.train.model_copy(update={"batch": 16, "text_micro_batch": 2})
+    assert forecast(task_units(TASKS, more, costs), 192).efficiency > 0.9
