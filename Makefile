@@ -26,7 +26,7 @@ test-slow: .venv/ready
 
 # What takes how long, beside what it is measured against: minutes, on a machine that does nothing else.
 bench: .venv/ready
-	for script in ct model gpu; do $(IN_STATE) $(BIN)/python benchmarks/$$script.py || exit 1; done
+	for script in ct model training gpu; do $(IN_STATE) $(BIN)/python benchmarks/$$script.py || exit 1; done
 
 lint: .venv/ready
 	$(BIN)/ruff check

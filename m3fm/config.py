@@ -254,8 +254,10 @@ class TrainConfig(Config):
     """Samples of each of the 17 tasks in one optimiser step."""
     retrieval_batch: Count = 768
     """Samples of the clinical information retrieval tasks together."""
-    micro_batch: Count = 12
-    """Samples of one task that one worker computes at once."""
+    micro_batch: Count = 1
+    """Samples of a task with images that one worker computes at once."""
+    text_micro_batch: Count = 12
+    """The same for tasks that read text alone, whose samples take a fraction of the time."""
     identity_questions: Count = 16
     """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
     identity_weight: Positive = 0.3
@@ -270,10 +272,15 @@ class TrainConfig(Config):
     validation_batches: Natural = 2
     """Micro-batches of each task, drawn from the validation patients."""
 
+    def together(self, scale: str | None) -> int:
+        """Samples in a micro-batch of a task at a scale, or without one."""
+        return self.text_micro_batch if scale is None else self.micro_batch
+
     @model_validator(mode="after")
     def _micro_batches_fill_the_batches(self) -> Self:
         check_whole("batch", self.batch, self.micro_batch)
-        check_whole("half of retrieval_batch", self.retrieval_batch // 2, self.micro_batch)
+        check_whole("batch", self.batch, self.text_micro_batch)
+        check_whole("half of retrieval_batch", self.retrieval_batch // 2, self.text_micro_batch)
         return self
 
     @model_validator(mode="after")
@@ -297,6 +304,23 @@ class TrainConfig(Config):
         return self
 
 
+TEXT = "text"
+"""What tasks that read text alone are called among scales, where these have names."""
+
+
+class Costs(Config):
+    """Seconds of one sample, forward and backward, by image scale; `m3fm plan --measure` gives them.
+
+    Workers are balanced by them, so it is their proportions that count. They are part of the configuration
+    and not timed as a run goes: all workers know the plan of any step, and a repeated run has the same one.
+    A scale that is missing gets a cost by its number of operations.
+    """
+
+    pretrain: dict[str, Positive] = {}
+    train: dict[str, Positive] = {}
+    """With `text`, for the tasks that read text alone."""
+
+
 class LaunchConfig(Config):
     """How many Ray workers do the work."""
 
@@ -313,6 +337,7 @@ class LaunchConfig(Config):
     """Whether activations are computed again in the backward pass: slower, for less memory."""
     compile: bool = False
     """Whether `torch.compile` compiles the transformers; `benchmarks/model.py` tells what that is worth."""
+    costs: Costs = Costs()
 
 
 class EvaluateConfig(Config):
@@ -335,3 +360,11 @@ class RunConfig(Config):
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
     registered_model: str = Field(default="m3fm", pattern=r"^[A-Za-z0-9_.-]+$")
+
+    @model_validator(mode="after")
+    def _costs_are_of_scales(self) -> Self:
+        costs = self.launch.costs
+        unknown = {*costs.pretrain, *costs.train} - {*self.model.scales, TEXT}
+        if unknown:
+            raise ValueError(f"launch.costs: no scale is called {', '.join(sorted(unknown))}")
+        return self

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from m3fm.config import (
+    Costs,
     LaunchConfig,
     ModelConfig,
     OptimizerConfig,
@@ -39,18 +40,31 @@ TINY_SCALES = {
 }
 
 
-def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int, heads: int) -> RunConfig:
+# Seconds on one core of a CPU in float32, activations computed again (docs/training.md).
+BASE_COSTS = Costs(
+    pretrain={"nodule": 5.85, "heart": 2.56, "lung_cancer": 8.37, "both_lungs": 8.27},
+    train={"nodule": 38.6, "heart": 19.4, "lung_cancer": 101.0, "both_lungs": 99.2, "text": 1.53},
+)
+
+
+def _paper_run(
+    preset: Literal["base", "large", "huge"], width: int, depth: int, heads: int, costs: Costs
+) -> RunConfig:
     return RunConfig(
         preset=preset,
         model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
         pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
-        train=TrainConfig(optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95)),
+        train=TrainConfig(
+            optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95),
+            identity_questions=4,
+        ),
         launch=LaunchConfig(
             workers=192,
             gpus_per_worker=1.0,
             loaders=4,
             precision="float16",
             activation_checkpointing=True,
+            costs=costs,
         ),
     )
 
@@ -81,6 +95,7 @@ def _tiny_run() -> RunConfig:
             optimizer=OptimizerConfig(steps=260, warmup=20, lr=2e-3, checkpoint_every=40),
             batch=8,
             micro_batch=8,
+            text_micro_batch=8,
             retrieval_batch=16,
             rotation_degrees=0.0,
         ),
@@ -96,11 +111,11 @@ def preset(name: str) -> RunConfig:
         case "tiny":
             return _tiny_run()
         case "base":
-            return _paper_run("base", width=768, depth=12, heads=12)
+            return _paper_run("base", width=768, depth=12, heads=12, costs=BASE_COSTS)
         case "large":
-            return _paper_run("large", width=1024, depth=24, heads=16)
+            return _paper_run("large", width=1024, depth=24, heads=16, costs=Costs())
         case "huge":
-            return _paper_run("huge", width=1280, depth=32, heads=16)
+            return _paper_run("huge", width=1280, depth=32, heads=16, costs=Costs())
     raise InputError(f"no preset is called {name!r}; there are {', '.join(SIZES)}")
 
 
@@ -129,5 +144,5 @@ def load(path: Path) -> RunConfig:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, {where}: {first['msg']}") from error
+        where = [".".join(str(part) for part in first["loc"])] if first["loc"] else []
+        raise InputError(f"{', '.join([str(path), *where])}: {first['msg']}") from error

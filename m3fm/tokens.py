@@ -17,7 +17,8 @@ def encode(
 
     An absent text (an empty string) has a mask of zeros.
     """
-    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    # One at a time: threads of `encode_batch` cost more than they give, and each worker has one core.
+    rows = [tokenizer.encode(text).ids for text in texts]
     if close_truncated:
         rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
     rows = [row[:limit] for row in rows]

@@ -23,7 +23,8 @@ from m3fm.phrasing import identity_questions
 from m3fm.tasks import TASKS, variant
 from m3fm.tokens import encode
 from m3fm.training.batches import Batch, Step
-from m3fm.training.planner import Unit
+from m3fm.training.costs import pretraining_costs, task_costs
+from m3fm.training.planner import Unit, crop_units, task_units, validation_units
 
 
 def _stream(seed: int, step: Step) -> list[int]:
@@ -38,6 +39,7 @@ class Pretraining:
         self.config: PretrainConfig = run.pretrain
         self.scales = run.model.scales
         self.names = list(self.scales)
+        self.costs = pretraining_costs(run)
         self.seed = run.pretrain.optimizer.seed
         self.dataset = dataset
         series = pd.read_parquet(dataset / "series.parquet").sort_values("series")
@@ -50,15 +52,7 @@ class Pretraining:
 
     def units(self, step: Step) -> list[Unit]:
         """As many units as the batch has micro-batches, each of a random scale; to validate, of all."""
-        if step is None:
-            chosen = self.names * (self.config.validation_batches if self.held_out else 0)
-        else:
-            rng = np.random.default_rng([self.seed, step])
-            count = self.config.batch // self.config.micro_batch
-            chosen = [self.names[rng.integers(len(self.names))] for _ in range(count)]
-        count = len(chosen)
-        cost = {name: float(prod(scale.grid)) for name, scale in self.scales.items()}
-        return [Unit(name, index, 1.0 / count, cost[name]) for index, name in enumerate(chosen)]
+        return [] if step is None and not self.held_out else crop_units(step, self.config, self.costs)
 
     def load(self, step: Step, unit: Unit) -> Batch:
         """Random crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
@@ -115,38 +109,14 @@ class Multitask:
         # Questions of tasks that the model does not have are of none.
         place = {name: number for number, name in enumerate(self.tasks)}
         self._classes = np.array([*(place.get(name, len(place)) for name in TASKS), len(place)])
-        self._units = self._plan()
-        self.names = sorted({unit.name for unit in self._units})
-
-    def _plan(self) -> list[Unit]:
-        retrieval = [name for name, task in TASKS.items() if task.kind == "retrieval"]
-        units = []
-        for name, task in self.tasks.items():
-            if task.kind == "screening" and not self.mqa.rows[name]:
-                continue
-            batch = (
-                self.config.batch
-                if task.kind == "screening"
-                else self.config.retrieval_batch // len(retrieval)
-            )
-            units += self._micro_batches(name, max(1, batch // self.config.micro_batch))
-        return units
-
-    def _micro_batches(self, name: str, count: int) -> list[Unit]:
-        """Units of one task, each of which has the same share of its loss."""
-        scale = TASKS[name].scale
-        tokens = self.model_config.text.max_tokens
-        tokens += prod(self.model_config.scales[scale].grid) if scale else 0
-        weight = self.config.loss_weights.get(name, 1.0) / count
-        return [Unit(name, index, weight, float(tokens)) for index in range(count)]
+        costs = task_costs(run)
+        self._units = task_units(_asked(self.mqa), self.config, costs)
+        self._validation = validation_units(_asked(self.held_out), self.config, costs)
+        self.names = sorted({unit.name for unit in [*self._units, *self._validation]})
 
     def units(self, step: Step) -> list[Unit]:
         """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
-        if step is not None:
-            return self._units
-        held_out = [n for n in self.names if TASKS[n].kind != "screening" or self.held_out.rows[n]]
-        count = self.config.validation_batches
-        return [unit for name in held_out for unit in self._micro_batches(name, count)]
+        return self._validation if step is None else self._units
 
     def load(self, step: Step, unit: Unit) -> Batch:
         """Samples of one task, and questions of any task and of none for the Task ID predictor."""
@@ -155,7 +125,7 @@ class Multitask:
             draw = partial(self.held_out.validation_sample, unit.name, rng)
         else:
             draw = partial(self.mqa.training_sample, unit.name, rng, self.config)
-        samples = [draw() for _ in range(self.config.micro_batch)]
+        samples = [draw() for _ in range(self.config.together(TASKS[unit.name].scale))]
         batch = collate(samples, self.tokenizer, self.model_config)
         questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
@@ -175,6 +145,11 @@ class Multitask:
         weights = self.config.class_weights.get(unit.name)
         answer = task_loss(task, logits, batch["label"], batch["mask"], weights)
         return answer + self.config.identity_weight * identity
+
+
+def _asked(mqa: Mqa) -> list[str]:
+    """The tasks of which there are questions."""
+    return [name for name, task in mqa.tasks.items() if task.kind == "retrieval" or mqa.rows[name]]
 
 
 MODEL_INPUTS = (

@@ -1,7 +1,13 @@
 """Which worker does what in an optimiser step (paper, Multitask learning: distributed task-parallel)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from heapq import heapify, heapreplace
+
+import numpy as np
+
+from m3fm.config import TEXT, PretrainConfig, TrainConfig
+from m3fm.tasks import TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +19,49 @@ class Unit:
     weight: float
     """Share of its loss in the step's loss."""
     cost: float
-    """Estimated work, in any unit."""
+    """Estimated work, in seconds where they were measured, in any unit otherwise."""
+
+
+def task_units(names: Iterable[str], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """The micro-batches of tasks in one step of multitask training.
+
+    `costs` are those of one sample by scale. Retrieval tasks share their batch (paper: 768 samples).
+    """
+    retrieval = sum(task.kind == "retrieval" for task in TASKS.values())
+    units = []
+    for name in names:
+        task = TASKS[name]
+        samples = config.retrieval_batch // retrieval if task.kind == "retrieval" else config.batch
+        units += _of_task(name, samples // config.together(task.scale), config, costs)
+    return units
+
+
+def validation_units(names: Iterable[str], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """The micro-batches that tasks are validated with, as many of each."""
+    return [unit for name in names for unit in _of_task(name, config.validation_batches, config, costs)]
+
+
+def _of_task(name: str, count: int, config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """Micro-batches of a task, which share its loss."""
+    scale = TASKS[name].scale
+    weight = config.loss_weights.get(name, 1.0) / max(count, 1)
+    cost = config.together(scale) * costs[scale or TEXT]
+    return [Unit(name, index, weight, cost) for index in range(count)]
+
+
+def crop_units(step: int | None, config: PretrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """The micro-batches of one step of pretraining, each of a scale chosen at random; None is the validation.
+
+    `costs` are those of one crop, by scale. The validation has as many of each scale.
+    """
+    names = list(costs)
+    if step is None:
+        chosen = names * config.validation_batches
+    else:
+        rng = np.random.default_rng([config.optimizer.seed, step])
+        chosen = [names[rng.integers(len(names))] for _ in range(config.batch // config.micro_batch)]
+    cost = {name: config.micro_batch * costs[name] for name in names}
+    return [Unit(name, index, 1.0 / len(chosen), cost[name]) for index, name in enumerate(chosen)]
 
 
 def assign(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
@@ -22,9 +70,60 @@ def assign(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
     A function of its arguments alone, so all workers agree on it without a word.
     """
     shares: list[list[Unit]] = [[] for _ in range(workers)]
-    loads = [0.0] * workers
+    loads = [(0.0, worker) for worker in range(workers)]
+    heapify(loads)
     for unit in sorted(units, key=lambda unit: (-unit.cost, unit.name, unit.index)):
-        worker = loads.index(min(loads))
+        load, worker = loads[0]
         shares[worker].append(unit)
-        loads[worker] += unit.cost
+        heapreplace(loads, (load + unit.cost, worker))
     return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A step's work as the workers share it; times in the unit of the costs."""
+
+    workers: int
+    step: float
+    """The longest share: what everybody waits for."""
+    even: float
+    """All work divided by the workers: no step is shorter."""
+    whole: float
+    """What no step is shorter than because a unit is done by one worker."""
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the workers' time that is spent in work."""
+        return self.even / self.step
+
+    @property
+    def over_best(self) -> float:
+        """The step beside the larger bound: 1 says that no plan is better."""
+        return self.step / max(self.even, self.whole)
+
+    def to_dict(self) -> dict[str, float]:
+        """All of it, for JSON."""
+        return asdict(self) | {"efficiency": self.efficiency, "over_best": self.over_best}
+
+
+def forecast(units: Sequence[Unit], workers: int) -> Forecast:
+    """What a step takes by its units' costs, without the reduction of gradients and the update."""
+    costs = sorted((unit.cost for unit in units), reverse=True)
+    step = max(sum(unit.cost for unit in share) for share in assign(units, workers))
+    # Of the k n + 1 longest units, some worker of n has k + 1, which are no shorter than the last k + 1.
+    ends = range(0, len(costs), workers)
+    whole = max(sum(costs[end - k : end + 1]) for k, end in enumerate(ends))
+    return Forecast(workers, step, sum(costs) / workers, whole)
+
+
+def table(forecasts: Iterable[Forecast]) -> str:
+    """Forecasts in Markdown, a line for each number of workers."""
+    lines = [
+        "| workers | step | work / workers | efficiency | whole micro-batches | step / larger bound |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    for one in forecasts:
+        times = (f"{time:.4g}" for time in (one.step, one.even))
+        rest = (f"{one.efficiency:.1%}", f"{one.whole:.4g}", f"{one.over_best:.3f}")
+        lines.append(f"| {' | '.join([str(one.workers), *times, *rest])} |")
+    return "\n".join(lines)

@@ -28,6 +28,7 @@ COMMANDS = [
     "evaluate",
     "export",
     "register",
+    "plan",
     "dataset",
     "pull",
     "predict",

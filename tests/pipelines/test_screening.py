@@ -33,7 +33,12 @@ curate: {seed: 2025}
 model:
   {width: 24, depth: 1, heads: 2, task_depth: 1, head_width: 8, text: {width: 16, depth: 1, vocabulary: 400}}
 pretrain: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 4, micro_batch: 2}
-train: {optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}, batch: 1, micro_batch: 1, retrieval_batch: 2}
+train:
+  optimizer: {steps: 2, warmup: 1, checkpoint_every: 1}
+  batch: 1
+  micro_batch: 1
+  text_micro_batch: 1
+  retrieval_batch: 2
 evaluate: {resamples: 50}
 """
 STORED = ("dataset", "validation", "pretrained", "checkpoint", "evaluation", "bundle")

@@ -22,7 +22,7 @@ from m3fm.model.predictors import task_loss
 from m3fm.model.text import train_tokenizer
 from m3fm.presets import preset
 from m3fm.tasks import TASKS, variant
-from m3fm.training.loop import Batch
+from m3fm.training.batches import Batch
 from m3fm.training.multitask import _describe
 from m3fm.training.objective import Multitask
 from m3fm.training.planner import Unit
