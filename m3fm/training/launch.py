@@ -59,6 +59,15 @@ class Board:
         return self.row, self.failure
 
 
+def _board() -> "ActorHandle":
+    """A new board, on this node: it must not be lost with another one."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+
+
 @contextlib.contextmanager
 def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
     """Show the progress that stands on the board, until the block ends."""
@@ -139,7 +148,7 @@ def fit(
         ray_cluster(launch.workers),
         tempfile.TemporaryDirectory() as of_ray,
     ):
-        board = ray.remote(num_cpus=0)(Board).remote()
+        board = _board()
         trainer = TorchTrainer(
             loop,
             train_loop_config=board,

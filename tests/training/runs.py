@@ -20,8 +20,8 @@ curate: {seed: 2025}
 model:
   {width: 24, depth: 1, heads: 2, task_depth: 1, head_width: 8, text: {width: 16, depth: 1, vocabulary: 400}}
 train:
-  {optimizer: {steps: 72, warmup: 2, checkpoint_every: 3}, batch: 1, micro_batch: 1, retrieval_batch: 2,
-   validation_batches: 1}
+  {optimizer: {steps: 72, warmup: 2, checkpoint_every: 3}, batch: 1, micro_batch: 1,
+   text_micro_batch: 1, retrieval_batch: 2, validation_batches: 1}
 launch: {restarts: 30, placement: SPREAD}
 """
 M3FM = [sys.executable, "-c", "from m3fm.cli import main; main()"]

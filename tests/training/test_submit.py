@@ -1,0 +1,87 @@
+"""Trainings as jobs of a Ray cluster: followed with their logs, ended with their exit code."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from ray_nodes import TOKEN, Node, running
+from runs import M3FM, Runs
+
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Iterator[str]:
+    """The address of a head's dashboard."""
+    port, gcs = free_port(), free_port()
+    head = Node(
+        "--head",
+        "--node-ip-address=127.0.0.1",
+        f"--port={gcs}",
+        "--num-cpus=2",
+        "--include-dashboard=true",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={port}",
+    )
+    with running(head):
+        yield f"http://127.0.0.1:{port}"
+
+
+def submitted(runs: Runs, address: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*M3FM, *words, "--submit", address],
+        cwd=runs.root,
+        env={**runs.environment("none"), **TOKEN},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_job_trains_as_the_command_does_here(runs, dashboard):
+    done = submitted(runs, dashboard, "train", str(runs.root / "data"), str(runs.root / "job"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "training step 72/72" in done.stdout, "the job's progress is followed"
+    assert runs.same("job", "whole")
+
+
+def test_the_reason_of_a_failing_job_reaches_the_caller(runs, dashboard):
+    done = submitted(runs, dashboard, "train", str(runs.root / "nowhere"), str(runs.root / "failed"))
+    assert done.returncode == 2, "bad input, as it would be here"
+    assert f"m3fm: {runs.root / 'nowhere'} is no directory" in done.stdout + done.stderr
+    assert not (runs.root / "failed").exists()
+
+
+def test_a_job_that_fails_in_training_ends_with_1_and_its_reason(runs, dashboard):
+    """A learning rate at which losses are not finite for long."""
+    params = runs.root / "explode.yaml"
+    params.write_text((runs.root / "params.yaml").read_text().replace("warmup: 2", "warmup: 0, lr: 1.0e+30"))
+    done = submitted(
+        runs,
+        dashboard,
+        "train",
+        str(runs.root / "data"),
+        str(runs.root / "exploded"),
+        "--params",
+        str(params),
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "is not finite" in done.stdout + done.stderr
+    assert not (runs.root / "exploded").exists()
+
+
+def test_where_no_cluster_takes_jobs_one_line_says_so(runs):
+    address = f"http://127.0.0.1:{free_port()}"
+    done = submitted(runs, address, "train", str(runs.root / "data"), str(runs.root / "no"))
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"m3fm: no Ray cluster takes jobs at {address}")
+    assert len(done.stderr.splitlines()) == 1
+    assert "RAY_AUTH_TOKEN" not in os.environ or os.environ["RAY_AUTH_TOKEN"] not in done.stderr
