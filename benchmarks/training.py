@@ -3,14 +3,12 @@
     python benchmarks/training.py [--dataset DIRECTORY] [--steps N] [--rounds N] [--params FILE]
 
 Multitask training of the tiny preset on a simulated dataset, or on the one given. Steps are timed from the
-second on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
+third on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
 of its two runs, and the median of the rounds' ratios is what counts. Runs need a core for each worker.
 """
 
 import argparse
-import json
 import tempfile
-import threading
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -24,23 +22,26 @@ from m3fm.dataset.curate import curate
 from m3fm.dataset.mqa import corpus
 from m3fm.model.text import train_tokenizer
 from m3fm.presets import load, preset
+from m3fm.registry import Registry
 from m3fm.simulate import simulate
 from m3fm.tasks import TASKS
+from m3fm.tracking import begin
+from m3fm.training.batches import Objective
+from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.costs import task_costs
-from m3fm.training.launch import PROGRESS, fit
-from m3fm.training.loop import Objective
+from m3fm.training.launch import fit
 from m3fm.training.objective import Multitask
 from m3fm.training.planner import forecast, task_units
 
 WORKERS = (1, 2)
 PATIENTS = 24
-POLL_SECONDS = 0.01
+WARM_UP = 2
 
 
 class Timed(NamedTuple):
-    """A run's steps after the first."""
+    """Medians of a run's steps, without the first ones."""
 
-    step_seconds: float
+    samples_per_second: float
     waiting: float
     """Share of the first worker's time without data."""
 
@@ -83,52 +84,45 @@ def build(dataset: Path, run: RunConfig, tokenizer: str) -> Objective:
     return Multitask(dataset, run, Tokenizer.from_str(tokenizer))
 
 
-def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: int, storage: Path) -> Timed:
-    """Train for so many steps on so many workers."""
+def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: int, root: Path) -> Timed:
+    """Train for so many steps on so many workers, as MLflow is told of it."""
     optimizer = run.train.optimizer.model_copy(
         update={"steps": steps, "warmup": 1, "checkpoint_every": steps}
     )
     launch = run.launch.model_copy(update={"workers": workers})
-    storage.mkdir()
-    seen: list[tuple[int, float, float]] = []
-    ended = threading.Event()
-    watcher = threading.Thread(target=watch, args=(storage / PROGRESS, seen, ended))
-    watcher.start()
-    try:
-        fit("training", partial(build, dataset, run, tokenizer), optimizer, launch, storage)
-    finally:
-        ended.set()
-        watcher.join()
-    (first, began, _), (last, stopped, waiting) = seen[0], seen[-1]
-    return Timed((stopped - began) / (last - first), waiting)
+    uri = Registry.of(root).uri
+    run_id = begin(uri, f"{workers} workers", {})
+    checkpoints = Checkpoints(str(root / "checkpoints"), 1, {})
+    fit(
+        "training",
+        partial(build, dataset, run, tokenizer),
+        optimizer,
+        launch,
+        checkpoints,
+        mlflow=(uri, run_id),
+    )
+    return Timed(*(of_steps(uri, run_id, name) for name in ("samples_per_second", "data_wait")))
 
 
-def watch(progress: Path, seen: list[tuple[int, float, float]], ended: threading.Event) -> None:
-    """Note steps done, when, and the share of waiting, each time that the first worker tells of it."""
-    while not ended.wait(POLL_SECONDS):
-        if progress.is_file() and (not seen or progress.stat().st_mtime != seen[-1][1]):
-            told = json.loads(progress.read_text())
-            if not seen or told["step"] != seen[-1][0]:
-                seen.append((told["step"], progress.stat().st_mtime, told["waiting"]))
+def of_steps(uri: str, run_id: str, name: str) -> float:
+    """The median of a measure over the steps, but for those in which caches fill."""
+    history = Registry(uri).client.get_metric_history(run_id, name)
+    return median(metric.value for metric in history if metric.step >= WARM_UP)
 
 
 def tell(run: RunConfig, rounds: list[dict[int, Timed]]) -> None:
     """Print medians, and the ratio."""
     units = task_units(TASKS, run.train, task_costs(run))
-    samples = sum(run.train.together(TASKS[unit.name].scale) for unit in units)
-    print(f"\n{run.preset}, {samples} samples a step, median of {len(rounds)} rounds")
-    print(f"{'workers':>8}{'s a step':>10}{'samples/s':>11}{'waiting':>9}{'planned':>9}")
+    print(f"\n{run.preset}, median of {len(rounds)} rounds")
+    print(f"{'workers':>8}{'samples/s':>11}{'data wait':>11}{'efficiency of the plan':>24}")
     for workers in WORKERS:
-        step = median(one[workers].step_seconds for one in rounds)
+        speed = median(one[workers].samples_per_second for one in rounds)
         waiting = median(one[workers].waiting for one in rounds)
-        share = forecast(units, workers).efficiency
-        print(f"{workers:8}{step:10.3f}{samples / step:11.1f}{waiting:9.1%}{share:9.1%}")
+        print(f"{workers:8}{speed:11.1f}{waiting:11.1%}{forecast(units, workers).efficiency:24.1%}")
     few, many = WORKERS
-    ratios = [one[few].step_seconds / one[many].step_seconds for one in rounds]
-    print(
-        f"{many} workers beside {few}: {median(ratios):.2f} times the throughput",
-        *[f"{r:.2f}" for r in ratios],
-    )
+    ratios = [one[many].samples_per_second / one[few].samples_per_second for one in rounds]
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"{many} workers beside {few}: {median(ratios):.2f} times the throughput (rounds: {each})")
 
 
 if __name__ == "__main__":

@@ -201,6 +201,11 @@ class OptimizerConfig(Config):
     """Learning rate of each earlier block relative to the next one's."""
     clip_norm: Positive = 1.0
     checkpoint_every: Count = 1000
+    """Steps between checkpoints, each of which is validated."""
+    keep_checkpoints: Count = 2
+    """The newest ones that are kept while training goes on, beside the one of the least validation loss."""
+    result: Literal["last", "best"] = "last"
+    """Which weights come of it: those of the last step, or of the least validation loss."""
     seed: Natural = 2025
 
 
@@ -223,6 +228,8 @@ class PretrainConfig(Config):
     """Largest in-plane rotation."""
     hu_shift: NotNegative = 50.0
     """Largest random shift of either end of the HU window."""
+    validation_batches: Natural = 4
+    """Micro-batches of each scale, drawn from the validation patients."""
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
@@ -253,6 +260,8 @@ class TrainConfig(Config):
     """Largest in-plane rotation."""
     padding_mm: NotNegative = 10.0
     """Largest random margin added to each side of a region's box."""
+    validation_batches: Natural = 2
+    """Micro-batches of each task, drawn from the validation patients."""
 
     def together(self, scale: str | None) -> int:
         """Samples in a micro-batch of a task at a scale, or without one."""
@@ -288,6 +297,10 @@ class LaunchConfig(Config):
 
     workers: Count = 2
     gpus_per_worker: NotNegative = 0.0
+    placement: Literal["PACK", "SPREAD"] = "PACK"
+    """Whether workers are put on as few machines as can be, or on as many."""
+    restarts: Natural = 3
+    """How often workers that died are replaced before training gives up; the same command then goes on."""
     loaders: Natural = 0
     """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

@@ -20,7 +20,8 @@ from m3fm.phrasing import identity_questions
 from m3fm.progress import tracked
 from m3fm.tasks import NO_YES, Task
 from m3fm.tokens import encode
-from m3fm.training.loop import DTYPES, Batch
+from m3fm.training.batches import Batch
+from m3fm.training.loop import DTYPES
 from m3fm.training.objective import collate, model_inputs
 
 VOXEL_MM = (2.5, 0.7, 0.7)

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from heapq import heapify, heapreplace
 
-import numpy as np
-
 from m3fm.config import TEXT, PretrainConfig, TrainConfig
 from m3fm.tasks import TASKS
 
@@ -30,25 +28,23 @@ def task_units(names: Iterable[str], config: TrainConfig, costs: Mapping[str, fl
     retrieval = sum(task.kind == "retrieval" for task in TASKS.values())
     units = []
     for name in names:
-        task = TASKS[name]
-        samples = config.retrieval_batch // retrieval if task.kind == "retrieval" else config.batch
-        together = config.together(task.scale)
-        count, cost = samples // together, together * costs[task.scale or TEXT]
-        units += [Unit(name, index, 1.0 / count, cost) for index in range(count)]
+        samples = config.retrieval_batch // retrieval if TASKS[name].kind == "retrieval" else config.batch
+        units += units_of(name, samples // config.together(TASKS[name].scale), config, costs)
     return units
 
 
-def crop_units(step: int, config: PretrainConfig, costs: Mapping[str, float]) -> list[Unit]:
-    """The micro-batches of one step of pretraining, each of a scale chosen at random.
+def units_of(name: str, count: int, config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """So many micro-batches of one task, each of which has the same share of its loss."""
+    scale = TASKS[name].scale
+    cost = config.together(scale) * costs[scale or TEXT]
+    return [Unit(name, index, 1.0 / count, cost) for index in range(count)]
 
-    `costs` are those of one crop, by scale.
-    """
-    rng = np.random.default_rng([config.optimizer.seed, step])
-    names = list(costs)
-    count = config.batch // config.micro_batch
-    chosen = [names[rng.integers(len(names))] for _ in range(count)]
+
+def crop_units(scales: Sequence[str], config: PretrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+    """Micro-batches of pretraining at the given scales, all of one share; `costs` are those of one crop."""
+    count = len(scales)
     return [
-        Unit(name, index, 1.0 / count, config.micro_batch * costs[name]) for index, name in enumerate(chosen)
+        Unit(name, index, 1.0 / count, config.micro_batch * costs[name]) for index, name in enumerate(scales)
     ]
 
 

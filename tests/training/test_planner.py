@@ -72,9 +72,10 @@ def test_a_step_has_the_batches_of_the_configuration(size) -> None:
         assert samples == (run.train.retrieval_batch // 2 if task.kind == "retrieval" else run.train.batch)
         assert sum(unit.weight for unit in mine) == pytest.approx(1.0), "shares of the task's mean loss"
         assert [unit.index for unit in mine] == list(range(len(mine)))
-    crops = crop_units(3, run.pretrain, pretraining_costs(run))
-    assert len(crops) * run.pretrain.micro_batch == run.pretrain.batch
+    costs = pretraining_costs(run)
+    crops = crop_units([*run.model.scales, "heart"], run.pretrain, costs)
     assert sum(unit.weight for unit in crops) == pytest.approx(1.0)
+    assert {unit.cost for unit in crops} == {run.pretrain.micro_batch * cost for cost in costs.values()}
 
 
 def test_the_paper_s_batch_is_972_samples() -> None:
