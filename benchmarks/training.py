@@ -1,10 +1,11 @@
 """Throughput of two workers beside one, on the same batch: real Ray Train workers with one thread each.
 
-    python benchmarks/training.py [--dataset DIRECTORY] [--steps N] [--rounds N] [--params FILE]
+    python benchmarks/training.py [--dataset DIRECTORY] [--params FILE] [--workers N ...] [--rounds N]
 
 Multitask training of the tiny preset on a simulated dataset, or on the one given. Steps are timed from the
 third on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
-of its two runs, and the median of the rounds' ratios is what counts. Runs need a core for each worker.
+of its two runs, and the median of the rounds' ratios is what counts. Each worker needs a core of its own, or
+a GPU where the file says so: `--workers 1 --params large.yaml --dataset DIRECTORY` gives the data wait there.
 """
 
 import argparse
@@ -33,7 +34,6 @@ from m3fm.training.launch import fit
 from m3fm.training.objective import Multitask
 from m3fm.training.planner import forecast, task_units
 
-WORKERS = (1, 2)
 PATIENTS = 24
 WARM_UP = 2
 
@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--params", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     chosen = parser.parse_args()
     run = preset("tiny") if chosen.params is None else load(chosen.params)
     with tempfile.TemporaryDirectory() as directory:
@@ -64,7 +65,7 @@ def main() -> None:
                 workers: timed(
                     dataset.resolve(), run, tokenizer, workers, chosen.steps, root / f"{turn}-{workers}"
                 )
-                for workers in WORKERS
+                for workers in chosen.workers
             }
             for turn in range(chosen.rounds)
         ]
@@ -115,14 +116,15 @@ def tell(run: RunConfig, rounds: list[dict[int, Timed]]) -> None:
     units = task_units(TASKS, run.train, task_costs(run))
     print(f"\n{run.preset}, median of {len(rounds)} rounds")
     print(f"{'workers':>8}{'samples/s':>11}{'data wait':>11}{'efficiency of the plan':>24}")
-    for workers in WORKERS:
+    for workers in rounds[0]:
         speed = median(one[workers].samples_per_second for one in rounds)
         waiting = median(one[workers].waiting for one in rounds)
         print(f"{workers:8}{speed:11.1f}{waiting:11.1%}{forecast(units, workers).efficiency:24.1%}")
-    few, many = WORKERS
-    ratios = [one[many].samples_per_second / one[few].samples_per_second for one in rounds]
-    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-    print(f"{many} workers beside {few}: {median(ratios):.2f} times the throughput (rounds: {each})")
+    few, *more = rounds[0]
+    for many in more:
+        ratios = [one[many].samples_per_second / one[few].samples_per_second for one in rounds]
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{many} workers beside {few}: {median(ratios):.2f} times the throughput (rounds: {each})")
 
 
 if __name__ == "__main__":

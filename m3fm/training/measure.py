@@ -102,7 +102,7 @@ def volumes(scale: Scale, samples: int) -> tuple[Tensor, Tensor]:
     return torch.rand(samples, 1, *scale.shape) * 2 - 1, torch.tensor([VOXEL_MM]).expand(samples, -1)
 
 
-def timed(work: Step, device: torch.device, repeats: int, warm_up: int) -> float:
+def timed(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int) -> float:
     """Median seconds of one call, each waited for."""
     times = []
     for turn in range(warm_up + repeats):
