@@ -84,7 +84,7 @@ def _measure(run: "RunConfig", repeats: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps(costs))
         return
-    where = f"a CPU, {torch.get_num_threads()} threads, float32"
+    where = "processor time of a CPU, float32"
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name()}, {run.launch.precision}"
     print(f"# Seconds of one sample of {run.preset}: {where}, torch {torch.__version__}")

@@ -107,7 +107,7 @@ def table(forecasts: Iterable[Forecast]) -> str:
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for one in forecasts:
-        times = (f"{time:.4g}" for time in (one.step, one.even))
-        rest = (f"{one.efficiency:.1%}", f"{one.whole:.4g}", f"{one.over_best:.3f}")
+        times = (f"{time:.5g}" for time in (one.step, one.even))
+        rest = (f"{one.efficiency:.1%}", f"{one.whole:.5g}", f"{one.over_best:.3f}")
         lines.append(f"| {' | '.join([str(one.workers), *times, *rest])} |")
     return "\n".join(lines)

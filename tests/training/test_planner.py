@@ -109,7 +109,7 @@ def test_a_measured_cost_is_taken_and_a_missing_one_derived_at_the_same_rate() -
 DOCS = Path(__file__).parents[2] / "docs/training.md"
 
 
-@pytest.mark.parametrize("size", ["base"])
+@pytest.mark.parametrize("size", ["base", "large"])
 def test_the_table_of_the_docs_is_what_the_plan_says(size) -> None:
     run = preset(size)
     units = task_units(TASKS, run.train, task_costs(run))
