@@ -1,16 +1,15 @@
-"""Model FLOP utilisation of a training step on a GPU, against the measured peak of a matrix product there.
+"""A training step on a GPU: throughput and memory by scale, and the share of the card's peak that it uses.
 
     python benchmarks/gpu.py [--size large] [--batch N] [--compile] [--checkpointing]
 
-One step is forward, backward and AdamW of lung-cancer volumes under bfloat16 autocast. Its FLOPs are counted
-by torch, without those that activation checkpointing repeats; the peak is that of one bfloat16 product of two
-large square matrices on the same card. `--device cpu --size tiny` tries the script where there is no GPU.
+First, forward and backward of a micro-batch of each scale, as `m3fm plan --measure` times them. Then the
+model FLOP utilisation of a step: forward, backward and AdamW of lung-cancer volumes under bfloat16 autocast.
+Its FLOPs are counted by torch, without those that activation checkpointing repeats; the peak is that of one
+bfloat16 product of two large square matrices on the same card. `--device cpu --size tiny` tries the script
+where there is no GPU.
 """
 
 import argparse
-import time
-from collections.abc import Callable
-from statistics import median
 
 import torch
 from torch import Tensor
@@ -22,6 +21,7 @@ from m3fm.model.predictors import task_loss
 from m3fm.model.transformer import compile_transformers, recompute_activations
 from m3fm.presets import SIZES, preset
 from m3fm.tasks import TASKS, YEARS
+from m3fm.training.measure import task_steps, timed
 
 TASK = "lung_cancer_risk"
 SIDE = {"cuda": 8192, "cpu": 1024}
@@ -45,7 +45,10 @@ def main() -> None:
     config = preset(chosen.size).model
     card = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     print(f"{card}, torch {torch.__version__}, CUDA {torch.version.cuda}")
+    by_scale(chosen.size, chosen.batch, chosen.checkpointing, device)
     peak = matrix_product(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     model = M3FM(config).to(device)
     batch = sample(config, chosen.batch, device)
     flops = count(model, batch)
@@ -54,7 +57,7 @@ def main() -> None:
     if chosen.compile:
         compile_transformers(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    seconds = timed(lambda: step(model, batch, optimizer), device)
+    seconds = timed(lambda: step(model, batch, optimizer), device, REPEATS, WARM_UP)
     print(f"peak: {peak / 1e12:.2f} TFLOP/s, a product of matrices of {SIDE[chosen.device]} rows")
     print(
         f"{chosen.size}, {chosen.batch} volumes, bfloat16"
@@ -63,33 +66,31 @@ def main() -> None:
         f"{flops / 1e12:.2f} TFLOP a step, {flops / seconds / 1e12:.2f} TFLOP/s"
     )
     if device.type == "cuda":
-        print(f"peak memory: {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
+        print(f"peak memory of the step: {torch.cuda.max_memory_allocated() / 1e9:.1f} GB")
     print(f"model FLOP utilisation: {flops / seconds / peak:.1%}")
 
 
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of one call, each waited for."""
-    times = []
-    for turn in range(WARM_UP + REPEATS):
-        _wait(device)
-        started = time.perf_counter()
-        work()
-        _wait(device)
-        if turn >= WARM_UP:
-            times.append(time.perf_counter() - started)
-    return median(times)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def by_scale(size: str, batch: int, checkpointing: bool, device: torch.device) -> None:
+    """Print samples a second and the peak of memory for each scale, and for texts alone."""
+    run = preset(size)
+    train = run.train.model_copy(update={"micro_batch": batch})
+    launch = run.launch.model_copy(
+        update={"precision": "bfloat16", "activation_checkpointing": checkpointing}
+    )
+    print(f"{'forward and backward':<24}{'samples':>8}{'samples/s':>11}{'peak, GB':>10}")
+    for name, samples, work in task_steps(run.model_copy(update={"train": train, "launch": launch}), device):
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds = timed(work, device, REPEATS, WARM_UP)
+        memory = f"{torch.cuda.max_memory_allocated() / 1e9:.1f}" if device.type == "cuda" else "-"
+        print(f"{name:<24}{samples:8}{samples / seconds:11.2f}{memory:>10}", flush=True)
 
 
 def matrix_product(device: torch.device) -> float:
     """FLOP/s of one large product in bfloat16."""
     n = SIDE[device.type]
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * n**3 / timed(lambda: a @ b, device)
+    return 2 * n**3 / timed(lambda: a @ b, device, REPEATS, WARM_UP)
 
 
 def sample(config: ModelConfig, batch: int, device: torch.device) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
 """Throughput of two workers beside one, on the same batch: real Ray Train workers with one thread each.
 
-    python benchmarks/training.py [--dataset DIRECTORY] [--steps N] [--rounds N] [--params FILE]
+    python benchmarks/training.py [--dataset DIRECTORY] [--params FILE] [--workers N ...] [--rounds N]
 
 Multitask training of the tiny preset on a simulated dataset, or on the one given. Steps are timed from the
-second on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
-of its two runs, and the median of the rounds' ratios is what counts. Runs need a core for each worker.
+third on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
+of its two runs, and the median of the rounds' ratios is what counts. Each worker needs a core of its own, or
+a GPU where the file says so: `--workers 1 --params large.yaml --dataset DIRECTORY` gives the data wait there.
 """
 
 import argparse
@@ -16,7 +17,6 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
-from m3fm import tracking
 from m3fm.cohort.source import open_source
 from m3fm.config import RunConfig
 from m3fm.dataset.curate import curate
@@ -26,6 +26,7 @@ from m3fm.presets import load, preset
 from m3fm.registry import Registry
 from m3fm.simulate import simulate
 from m3fm.tasks import TASKS
+from m3fm.tracking import begin
 from m3fm.training.batches import Objective
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.costs import task_costs
@@ -33,12 +34,12 @@ from m3fm.training.launch import fit
 from m3fm.training.objective import Multitask
 from m3fm.training.planner import forecast, task_units
 
-WORKERS = (1, 2)
 PATIENTS = 24
+WARM_UP = 2
 
 
 class Timed(NamedTuple):
-    """Medians of a run's steps after the first."""
+    """Medians of a run's steps, without the first ones."""
 
     samples_per_second: float
     waiting: float
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--params", type=Path)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     chosen = parser.parse_args()
     run = preset("tiny") if chosen.params is None else load(chosen.params)
     with tempfile.TemporaryDirectory() as directory:
@@ -63,7 +65,7 @@ def main() -> None:
                 workers: timed(
                     dataset.resolve(), run, tokenizer, workers, chosen.steps, root / f"{turn}-{workers}"
                 )
-                for workers in WORKERS
+                for workers in chosen.workers
             }
             for turn in range(chosen.rounds)
         ]
@@ -83,47 +85,46 @@ def build(dataset: Path, run: RunConfig, tokenizer: str) -> Objective:
     return Multitask(dataset, run, Tokenizer.from_str(tokenizer))
 
 
-def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: int, place: Path) -> Timed:
-    """Train for so many steps on so many workers; MLflow is told of each, as in any training."""
+def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: int, root: Path) -> Timed:
+    """Train for so many steps on so many workers, as MLflow is told of it."""
     optimizer = run.train.optimizer.model_copy(
         update={"steps": steps, "warmup": 1, "checkpoint_every": steps}
     )
     launch = run.launch.model_copy(update={"workers": workers})
-    registry = Registry.of(place)
-    run_id = tracking.begin(registry.uri, "benchmark", {})
-    checkpoints = Checkpoints(str(place / "checkpoints"), 1, {})
+    uri = Registry.of(root).uri
+    run_id = begin(uri, f"{workers} workers", {})
+    checkpoints = Checkpoints(str(root / "checkpoints"), 1, {})
     fit(
         "training",
         partial(build, dataset, run, tokenizer),
         optimizer,
         launch,
         checkpoints,
-        (registry.uri, run_id),
+        mlflow=(uri, run_id),
     )
-    history = {
-        name: [metric.value for metric in registry.client.get_metric_history(run_id, name)][1:]
-        for name in ("samples_per_second", "data_wait")
-    }
-    return Timed(median(history["samples_per_second"]), median(history["data_wait"]))
+    return Timed(*(of_steps(uri, run_id, name) for name in ("samples_per_second", "data_wait")))
+
+
+def of_steps(uri: str, run_id: str, name: str) -> float:
+    """The median of a measure over the steps, but for those in which caches fill."""
+    history = Registry(uri).client.get_metric_history(run_id, name)
+    return median(metric.value for metric in history if metric.step >= WARM_UP)
 
 
 def tell(run: RunConfig, rounds: list[dict[int, Timed]]) -> None:
     """Print medians, and the ratio."""
-    units = task_units(TASKS, run.train, task_costs(run))
-    samples = sum(run.train.together(TASKS[unit.name].scale) for unit in units)
-    print(f"\n{run.preset}, {samples} samples a step, median of {len(rounds)} rounds")
-    print(f"{'workers':>8}{'s a step':>10}{'samples/s':>11}{'waiting':>9}{'planned':>9}")
-    for workers in WORKERS:
-        rate = median(one[workers].samples_per_second for one in rounds)
+    units = task_units(TASKS.values(), run.train, task_costs(run))
+    print(f"\n{run.preset}, median of {len(rounds)} rounds")
+    print(f"{'workers':>8}{'samples/s':>11}{'data wait':>11}{'efficiency of the plan':>24}")
+    for workers in rounds[0]:
+        speed = median(one[workers].samples_per_second for one in rounds)
         waiting = median(one[workers].waiting for one in rounds)
-        share = forecast(units, workers).efficiency
-        print(f"{workers:8}{samples / rate:10.3f}{rate:11.1f}{waiting:9.1%}{share:9.1%}")
-    few, many = WORKERS
-    ratios = [one[many].samples_per_second / one[few].samples_per_second for one in rounds]
-    print(
-        f"{many} workers beside {few}: {median(ratios):.2f} times the throughput",
-        *[f"{r:.2f}" for r in ratios],
-    )
+        print(f"{workers:8}{speed:11.1f}{waiting:11.1%}{forecast(units, workers).efficiency:24.1%}")
+    few, *more = rounds[0]
+    for many in more:
+        ratios = [one[many].samples_per_second / one[few].samples_per_second for one in rounds]
+        each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{many} workers beside {few}: {median(ratios):.2f} times the throughput (rounds: {each})")
 
 
 if __name__ == "__main__":

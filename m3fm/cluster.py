@@ -28,8 +28,10 @@ def ray_cluster(cpus: int) -> Iterator[None]:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address = os.environ.get("RAY_ADDRESS")
-    # Without a token Ray would write one of its own into the home directory.
     if address is None:
+        # Where Ray's processes die, who waits for them is told soon and not in a minute.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+        # Without a token Ray would write one of its own into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     import ray

@@ -40,10 +40,24 @@ TINY_SCALES = {
 }
 
 
-# Seconds on one core of a CPU in float32, activations computed again (docs/training.md).
+# Processor seconds of one core, in float32; Base and Large compute activations again (docs/training.md).
+TINY_COSTS = Costs(
+    pretrain={"nodule": 0.00243, "heart": 0.00188, "lung_cancer": 0.00291, "both_lungs": 0.0029},
+    train={
+        "nodule": 0.00874,
+        "heart": 0.0074,
+        "lung_cancer": 0.00976,
+        "both_lungs": 0.00927,
+        "text": 0.00483,
+    },
+)
 BASE_COSTS = Costs(
     pretrain={"nodule": 5.85, "heart": 2.56, "lung_cancer": 8.37, "both_lungs": 8.27},
     train={"nodule": 38.6, "heart": 19.4, "lung_cancer": 101.0, "both_lungs": 99.2, "text": 1.53},
+)
+LARGE_COSTS = Costs(
+    pretrain={"nodule": 12.3, "heart": 6.75, "lung_cancer": 22.2, "both_lungs": 22.2},
+    train={"nodule": 111.0, "heart": 53.7, "lung_cancer": 274.0, "both_lungs": 270.0, "text": 1.64},
 )
 
 
@@ -99,6 +113,7 @@ def _tiny_run() -> RunConfig:
             retrieval_batch=16,
             rotation_degrees=0.0,
         ),
+        launch=LaunchConfig(costs=TINY_COSTS),
     )
 
 
@@ -113,7 +128,7 @@ def preset(name: str) -> RunConfig:
         case "base":
             return _paper_run("base", width=768, depth=12, heads=12, costs=BASE_COSTS)
         case "large":
-            return _paper_run("large", width=1024, depth=24, heads=16, costs=Costs())
+            return _paper_run("large", width=1024, depth=24, heads=16, costs=LARGE_COSTS)
         case "huge":
             return _paper_run("huge", width=1280, depth=32, heads=16, costs=Costs())
     raise InputError(f"no preset is called {name!r}; there are {', '.join(SIZES)}")

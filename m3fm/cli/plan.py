@@ -55,7 +55,7 @@ def _show(run: "RunConfig", workers: list[int], shares: bool, as_json: bool) -> 
     from m3fm.training.costs import task_costs
     from m3fm.training.planner import assign, forecast, table, task_units
 
-    units = task_units(TASKS, run.train, task_costs(run))
+    units = task_units(TASKS.values(), run.train, task_costs(run))
     found = [forecast(units, number) for number in workers]
     who = [Counter(unit.name for unit in share) for share in assign(units, run.launch.workers)]
     if as_json:
@@ -84,7 +84,7 @@ def _measure(run: "RunConfig", repeats: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps(costs))
         return
-    where = f"a CPU, {torch.get_num_threads()} threads, float32"
+    where = "processor time of a CPU, float32"
     if device.type == "cuda":
         where = f"{torch.cuda.get_device_name()}, {run.launch.precision}"
     print(f"# Seconds of one sample of {run.preset}: {where}, torch {torch.__version__}")

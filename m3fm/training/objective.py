@@ -20,7 +20,7 @@ from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
 from m3fm.phrasing import identity_questions
-from m3fm.tasks import TASKS, variant
+from m3fm.tasks import TASKS, Task, variant
 from m3fm.tokens import encode
 from m3fm.training.batches import Batch, Step
 from m3fm.training.costs import pretraining_costs, task_costs
@@ -125,7 +125,7 @@ class Multitask:
             draw = partial(self.held_out.validation_sample, unit.name, rng)
         else:
             draw = partial(self.mqa.training_sample, unit.name, rng, self.config)
-        samples = [draw() for _ in range(self.config.together(TASKS[unit.name].scale))]
+        samples = [draw() for _ in range(self.config.together(self.tasks[unit.name].scale))]
         batch = collate(samples, self.tokenizer, self.model_config)
         questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
@@ -147,9 +147,9 @@ class Multitask:
         return answer + self.config.identity_weight * identity
 
 
-def _asked(mqa: Mqa) -> list[str]:
+def _asked(mqa: Mqa) -> list[Task]:
     """The tasks of which there are questions."""
-    return [name for name, task in mqa.tasks.items() if task.kind == "retrieval" or mqa.rows[name]]
+    return [task for name, task in mqa.tasks.items() if task.kind == "retrieval" or mqa.rows[name]]
 
 
 MODEL_INPUTS = (

@@ -7,7 +7,7 @@ from heapq import heapify, heapreplace
 import numpy as np
 
 from m3fm.config import TEXT, PretrainConfig, TrainConfig
-from m3fm.tasks import TASKS
+from m3fm.tasks import TASKS, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,31 +22,29 @@ class Unit:
     """Estimated work, in seconds where they were measured, in any unit otherwise."""
 
 
-def task_units(names: Iterable[str], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+def task_units(tasks: Iterable[Task], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
     """The micro-batches of tasks in one step of multitask training.
 
     `costs` are those of one sample by scale. Retrieval tasks share their batch (paper: 768 samples).
     """
     retrieval = sum(task.kind == "retrieval" for task in TASKS.values())
     units = []
-    for name in names:
-        task = TASKS[name]
+    for task in tasks:
         samples = config.retrieval_batch // retrieval if task.kind == "retrieval" else config.batch
-        units += _of_task(name, samples // config.together(task.scale), config, costs)
+        units += _of_task(task, samples // config.together(task.scale), config, costs)
     return units
 
 
-def validation_units(names: Iterable[str], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+def validation_units(tasks: Iterable[Task], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
     """The micro-batches that tasks are validated with, as many of each."""
-    return [unit for name in names for unit in _of_task(name, config.validation_batches, config, costs)]
+    return [unit for task in tasks for unit in _of_task(task, config.validation_batches, config, costs)]
 
 
-def _of_task(name: str, count: int, config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
+def _of_task(task: Task, count: int, config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
     """Micro-batches of a task, which share its loss."""
-    scale = TASKS[name].scale
-    weight = config.loss_weights.get(name, 1.0) / max(count, 1)
-    cost = config.together(scale) * costs[scale or TEXT]
-    return [Unit(name, index, weight, cost) for index in range(count)]
+    weight = config.loss_weights.get(task.name, 1.0) / max(count, 1)
+    cost = config.together(task.scale) * costs[task.scale or TEXT]
+    return [Unit(task.name, index, weight, cost) for index in range(count)]
 
 
 def crop_units(step: int | None, config: PretrainConfig, costs: Mapping[str, float]) -> list[Unit]:
@@ -123,7 +121,7 @@ def table(forecasts: Iterable[Forecast]) -> str:
         "|---:|---:|---:|---:|---:|---:|",
     ]
     for one in forecasts:
-        times = (f"{time:.4g}" for time in (one.step, one.even))
-        rest = (f"{one.efficiency:.1%}", f"{one.whole:.4g}", f"{one.over_best:.3f}")
+        times = (f"{time:.5g}" for time in (one.step, one.even))
+        rest = (f"{one.efficiency:.1%}", f"{one.whole:.5g}", f"{one.over_best:.3f}")
         lines.append(f"| {' | '.join([str(one.workers), *times, *rest])} |")
     return "\n".join(lines)

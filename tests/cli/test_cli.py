@@ -98,6 +98,8 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["evaluate", "cohort", "cohort", "out"], "cohort is no finished output of m3fm train"),
         (["run", "screening", "--state", "a?b"], "give another --state"),
         (["pull", "m3fm", "empty"], "empty is there already"),
+        (["plan", "--workers", "2,many"], "give whole numbers from 1 on"),
+        (["plan", "--workers", "0"], "give whole numbers from 1 on"),
         (["validate", "nowhere", "out"], "nowhere is no directory"),
         (["train", "empty", "out"], "empty is no finished output"),
         (["pull", "m3fm", "out"], "m3fm"),

@@ -65,21 +65,22 @@ def test_no_plan_at_all_beats_the_bounds(units, workers) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_step_has_the_batches_of_the_configuration(size) -> None:
     run = preset(size)
-    units = task_units(TASKS, run.train, task_costs(run))
+    units = task_units(TASKS.values(), run.train, task_costs(run))
     for name, task in TASKS.items():
         mine = [unit for unit in units if unit.name == name]
         samples = len(mine) * run.train.together(task.scale)
         assert samples == (run.train.retrieval_batch // 2 if task.kind == "retrieval" else run.train.batch)
         assert sum(unit.weight for unit in mine) == pytest.approx(1.0), "shares of the task's mean loss"
         assert [unit.index for unit in mine] == list(range(len(mine)))
-    crops = crop_units(3, run.pretrain, pretraining_costs(run))
-    assert len(crops) * run.pretrain.micro_batch == run.pretrain.batch
+    costs = pretraining_costs(run)
+    crops = crop_units([*run.model.scales, "heart"], run.pretrain, costs)
     assert sum(unit.weight for unit in crops) == pytest.approx(1.0)
+    assert {unit.cost for unit in crops} == {run.pretrain.micro_batch * cost for cost in costs.values()}
 
 
 def test_the_paper_s_batch_is_972_samples() -> None:
     run = preset("large")
-    units = task_units(TASKS, run.train, task_costs(run))
+    units = task_units(TASKS.values(), run.train, task_costs(run))
     assert sum(run.train.together(TASKS[unit.name].scale) for unit in units) == 972
 
 
@@ -98,7 +99,7 @@ def test_a_measured_cost_is_taken_and_a_missing_one_derived_at_the_same_rate() -
     assert only["both_lungs"] == only["lung_cancer"] == 6.0, "of as many patches"
     for name, operations in plain.items():
         assert only[name] == pytest.approx(6.0 * operations / plain["lung_cancer"])
-    units = task_units(["lung_rads", "cvd_diagnosis"], base.train, found)
+    units = task_units([TASKS["lung_rads"], TASKS["cvd_diagnosis"]], base.train, found)
     assert {unit.cost for unit in units} == {
         base.train.text_micro_batch * 0.1,
         base.train.micro_batch * 1.0,
@@ -108,10 +109,10 @@ def test_a_measured_cost_is_taken_and_a_missing_one_derived_at_the_same_rate() -
 DOCS = Path(__file__).parents[2] / "docs/training.md"
 
 
-@pytest.mark.parametrize("size", ["base"])
+@pytest.mark.parametrize("size", ["base", "large"])
 def test_the_table_of_the_docs_is_what_the_plan_says(size) -> None:
     run = preset(size)
-    units = task_units(TASKS, run.train, task_costs(run))
+    units = task_units(TASKS.values(), run.train, task_costs(run))
     made = table(forecast(units, int(workers)) for workers in WORKERS.split(","))
     shown = DOCS.read_text().split(f"<!-- {size} -->\n")[1].split("\n<!-- end -->")[0]
     assert shown == made
@@ -120,10 +121,10 @@ def test_the_table_of_the_docs_is_what_the_plan_says(size) -> None:
 def test_the_paper_s_step_cannot_be_shorter_and_where_it_is_within_a_tenth_of_even_shares() -> None:
     run = preset("base")
     costs = task_costs(run)
-    units = task_units(TASKS, run.train, costs)
+    units = task_units(TASKS.values(), run.train, costs)
     assert forecast(units, 192).over_best == 1.0
     assert forecast(units, 192).step == max(unit.cost for unit in units), "one volume, which is one worker's"
     for workers in (2, 3, 6, 12, 19, 24, 32, 48, 64, 128):
         assert forecast(units, workers).efficiency > 0.9
     more = run.train.model_copy(update={"batch": 16, "text_micro_batch": 2})
-    assert forecast(task_units(TASKS, more, costs), 192).efficiency > 0.9
+    assert forecast(task_units(TASKS.values(), more, costs), 192).efficiency > 0.9
