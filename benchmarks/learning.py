@@ -2,10 +2,10 @@
 
     python benchmarks/learning.py [--patients N] [--pretrain-steps N] [--steps N] [--out DIRECTORY]
 
-Simulates and curates a cohort, pretrains, and trains twice: from the pretrained encoder, and from scratch. Writes
-validation losses by step (curves.png, curves.json) and a table of test AUCs beside those of the untrained model, with
-intervals of the difference that resample patients. A task (or answer) counts where at least 30 test patients are
-positive. Started again, it goes on where it was. About an hour on two cores.
+Simulates and curates a cohort, pretrains, and trains twice: from the pretrained encoder, and from scratch.
+Writes validation losses by step (curves.png, curves.json) and prints test AUCs beside those of the untrained
+model, with intervals of the difference that resample patients. A task (or answer) counts where at least 30
+test patients are positive. Started again, it goes on where it was. Half an hour on two idle cores.
 """
 
 import argparse
@@ -73,7 +73,9 @@ def make_all(out: Path, run: RunConfig) -> None:
     if not (out / "cohort").exists():
         simulate(out / "cohort", run.simulate)
     if not dataset.exists():
-        curate(open_source("nlst", out / "cohort", run.curate.labels), dataset, run.curate)
+        curate(
+            open_source("nlst", out / "cohort", run.curate.labels), dataset, run.curate, run.launch.workers
+        )
     if not (out / "encoder").exists():
         pretrain(dataset, out / "encoder", run, place)
     for name, start, config in (
@@ -151,13 +153,13 @@ def measured(
     if task.loss == "digits":
         right, wrong = (Share(exact(rows), patient_indices(rows)) for rows in (trained, untrained))
         return [("exact", len(trained), (right, wrong))]
-    found = []
+    found: list[tuple[str, int, tuple[Statistic, Statistic]]] = []
     for after, before in zip(decisions(task, trained), decisions(task, untrained)):
         if after.obstacle:
             continue
         positive = len(np.unique(after.patient[after.positive]))
-        pair = tuple(Ranking.of(one.positive, one.score, one.patient) for one in (after, before))
-        found.append((after.answer, positive, pair))
+        first, second = (Ranking.of(one.positive, one.score, one.patient) for one in (after, before))
+        found.append((after.answer, positive, (first, second)))
     return found
 
 
