@@ -1,6 +1,8 @@
 """A training as a job on a remote Ray cluster: submitted, followed, and ended with its exit code."""
 
 import asyncio
+import logging
+import os
 import shlex
 import sys
 import tempfile
@@ -25,8 +27,6 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
     Interrupted, this stops to follow, and the job goes on.
     Raises InputError where there is no such cluster, or it refuses.
     """
-    import os
-
     client = _client(address)
     with tempfile.TemporaryDirectory() as directory:
         # JSON is YAML, and this is complete: what the preset is on the cluster plays no part.
@@ -46,11 +46,14 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
     info = client.get_job_info(job)
     if info.status == "SUCCEEDED":
         return 0
-    print(f"m3fm: job {job} {info.status.lower()}: {info.message}", file=sys.stderr)
+    # The rest of the message is what the job printed last, which has been shown.
+    reason = (info.message or "").split(", last available logs")[0]
+    print(f"m3fm: job {job} {info.status.lower()}: {reason}", file=sys.stderr)
     return info.driver_exit_code if info.driver_exit_code and info.driver_exit_code > 0 else 1
 
 
 def _client(address: str) -> "JobSubmissionClient":
+    logging.getLogger("ray").setLevel(logging.WARNING)
     try:
         from ray.job_submission import JobSubmissionClient
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 
 RAY = str(Path(sys.executable).with_name("ray"))
+PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+"""With `m3fm` on it, which jobs call by its name."""
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 READY = "--block"
 """What `ray start` says once a node is there, among other things."""
@@ -24,7 +26,7 @@ class Node:
         self.directory = tempfile.TemporaryDirectory(prefix="m3fm-node-", dir="/tmp")
         self.process = subprocess.Popen(
             [*before, RAY, "start", *options, "--block", "--disable-usage-stats"],
-            env={**os.environ, **TOKEN, "PYTHONUNBUFFERED": "1", **variables},
+            env={**os.environ, **TOKEN, "PATH": PATH, "PYTHONUNBUFFERED": "1", **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
