@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import functools
 import inspect
+import json
 import shutil
 import subprocess
 import time
@@ -272,7 +273,8 @@ def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: Eval
         "counts": manifest["counts"],
         "training": read_manifest(checkpoint)["inputs"],
     }
-    summarise(predictions, out, config, context)
+    history = [json.loads(line) for line in (checkpoint / "history.jsonl").read_text().splitlines()]
+    summarise(predictions, out, config, context, history)
 
 
 @_step

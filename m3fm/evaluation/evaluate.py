@@ -5,6 +5,7 @@ row: `average`, the mean of its answers' AUC (as in the paper's Table 1), with a
 resamples. Three digits are no ranking, so `clinical_number` gets the share of exactly right numbers.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,26 @@ def headline(table: pd.DataFrame) -> pd.DataFrame:
     return rows[["title", "patients", "auc", "low", "high"]].rename(columns={"title": "task", "auc": "AUC"})
 
 
-def evaluate(predictions: pd.DataFrame, out: Path, config: EvaluateConfig, context: dict[str, Any]) -> None:
+def evaluate(
+    predictions: pd.DataFrame,
+    out: Path,
+    config: EvaluateConfig,
+    context: dict[str, Any],
+    history: Sequence[Mapping[str, float]] = (),
+) -> None:
     """Write the evaluation directory: predictions, metrics, report and manifest.
 
     `context` says what was evaluated (JSON values: text, numbers, one level of sections); it goes into the
-    report and the manifest and must name no patient.
+    report and the manifest and must name no patient. `history` has the losses of the training by step, which
+    the report draws.
     """
     rows = checked(predictions)
     table = summarise(rows, config)
     with written_whole(out) as partial:
         rows.to_parquet(partial / "predictions.parquet", index=False)
         table.to_parquet(partial / "metrics.parquet", index=False)
-        (partial / "report.html").write_text(report.page(rows, table, config, context), encoding="utf-8")
+        page = report.page(rows, table, config, context, history)
+        (partial / "report.html").write_text(page, encoding="utf-8")
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "model": rows["model"].iloc[0],

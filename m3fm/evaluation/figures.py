@@ -1,6 +1,6 @@
 """The report's drawings, as SVG text: few shapes, no scripts, the same bytes for the same numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -48,8 +48,31 @@ def roc(curves: Sequence[Curve], title: str) -> str:
             f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round">'
             f"<title>{escape(curve.name)}</title></polyline>"
         )
-    axes = _axes(("0", "0.25", "0.5", "0.75", "1"), "false positive rate", "true positive rate")
+    axes = _axes(QUARTERS, "false positive rate", "true positive rate")
     return _plot(f"ROC curves: {title}", axes + "".join(lines))
+
+
+def losses(curves: Mapping[str, Sequence[tuple[float, float]]], steps: int) -> str:
+    """Losses by optimiser step, of which there are `steps`: points (step, loss) by the name of the curve."""
+    values = [loss for points in curves.values() for _, loss in points]
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    lines = []
+    for number, (name, points) in enumerate(curves.items()):
+        drawn = " ".join(f"{_x(step / steps):.1f},{_y((loss - low) / span):.1f}" for step, loss in points)
+        lines.append(
+            f'<polyline points="{drawn}" fill="none" stroke="{COLOURS[number]}" stroke-width="1.6" '
+            f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round"><title>{escape(name)}</title>'
+            "</polyline>"
+        )
+    ticks = [share / 4 for share in range(5)]
+    axes = _axes(
+        tuple(f"{low + tick * span:.3g}" for tick in ticks),
+        "optimiser step",
+        "mean loss of the tasks",
+        tuple(f"{tick * steps:.0f}" for tick in ticks),
+    )
+    return _plot("Losses by step", axes + "".join(lines))
 
 
 def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) -> str:
@@ -107,9 +130,13 @@ def _y(share: float) -> float:
     return MARGIN + (1 - share) * SIDE
 
 
-def _axes(vertical: tuple[str, ...], x_name: str, y_name: str) -> str:
+QUARTERS = ("0", "0.25", "0.5", "0.75", "1")
+"""Names of the ticks of an axis from 0 to 1."""
+
+
+def _axes(vertical: tuple[str, ...], x_name: str, y_name: str, horizontal: tuple[str, ...] = QUARTERS) -> str:
     parts = [f'<rect x="{LEFT}" y="{MARGIN}" width="{SIDE}" height="{SIDE}" class="frame"/>']
-    for tick, label in zip((0, 0.25, 0.5, 0.75, 1), vertical):
+    for tick, label, below in zip((0, 0.25, 0.5, 0.75, 1), vertical, horizontal):
         if 0 < tick < 1:
             parts.append(
                 f'<line x1="{_x(tick):g}" y1="{_y(0)}" x2="{_x(tick):g}" y2="{_y(1)}" class="tick"/>'
@@ -117,7 +144,7 @@ def _axes(vertical: tuple[str, ...], x_name: str, y_name: str) -> str:
             parts.append(
                 f'<line x1="{_x(0)}" y1="{_y(tick):g}" x2="{_x(1)}" y2="{_y(tick):g}" class="tick"/>'
             )
-        parts.append(f'<text x="{_x(tick):g}" y="{_y(0) + 14}" text-anchor="middle">{tick:g}</text>')
+        parts.append(f'<text x="{_x(tick):g}" y="{_y(0) + 14}" text-anchor="middle">{below}</text>')
         parts.append(f'<text x="{LEFT - 5}" y="{_y(tick) + 3.5:g}" text-anchor="end">{label}</text>')
     parts.append(f'<text x="{_x(0.5):g}" y="{_y(0) + 31}" text-anchor="middle" class="name">{x_name}</text>')
     turned = f'transform="translate(10 {_y(0.5):g}) rotate(-90)"'

@@ -4,6 +4,7 @@ It names no exam and no patient, and holds no date: the same predictions give th
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -65,12 +66,17 @@ summary { cursor: pointer; }
 
 
 def page(
-    predictions: pd.DataFrame, table: pd.DataFrame, config: EvaluateConfig, context: dict[str, Any]
+    predictions: pd.DataFrame,
+    table: pd.DataFrame,
+    config: EvaluateConfig,
+    context: dict[str, Any],
+    history: Sequence[Mapping[str, float]],
 ) -> str:
-    """The page for checked predictions and the table that was made of them."""
+    """The page for checked predictions and the table that was made of them; `history` is the training's."""
     sections = [
         _evaluated(predictions, context),
         _headlines(table, config),
+        *([_training(history)] if history else []),
         *(
             _task(task, predictions[predictions["task"] == name], table[table["task"] == name])
             for name, task in TASKS.items()
@@ -105,6 +111,39 @@ def _evaluated(predictions: pd.DataFrame, context: dict[str, Any]) -> str:
             parts.append(_context_section(name, value))
     content = f'<div class="context">{"".join(parts)}</div>'
     return f'<section id="evaluated"><h2>What was evaluated</h2>{content}</section>'
+
+
+MEANS = 60
+"""Points of the training's curve at most: what is between them is averaged."""
+
+
+def _training(history: Sequence[Mapping[str, float]]) -> str:
+    """Losses of the training by step, of the samples that it saw and of those that it did not."""
+    means = [
+        (row["step"] + 1, {kind: _mean(row, kind) for kind in ("training", "validation")}) for row in history
+    ]
+    width = -(-len(means) // MEANS)
+    parts = [means[start : start + width] for start in range(0, len(means), width)]
+    curves = {
+        "training": [(part[-1][0], float(np.mean([row["training"] for _, row in part]))) for part in parts],
+        "validation": [(step, row["validation"]) for step, row in means if row["validation"] is not None],
+    }
+    drawn = {name: points for name, points in curves.items() if points}
+    names = " &nbsp; ".join(f"{figures.swatch(number)} {name}" for number, name in enumerate(drawn))
+    figure = _figure(figures.losses(drawn, len(history)), names)
+    return (
+        f'<section id="training"><h2>Training</h2><div class="figures">{figure}</div>'
+        '<p class="muted">Training: with every random change of the samples. Validation: samples of the '
+        "validation patients as they are. Both hold the loss of knowing which task was asked for.</p>"
+        "</section>"
+    )
+
+
+def _mean(row: Mapping[str, float], kind: str) -> float | None:
+    """The mean of a step's losses of the tasks, in training or in validation, if there are any."""
+    prefix = "" if kind == "training" else f"{kind}/"
+    losses = [row[f"{prefix}{name}"] for name in TASKS if f"{prefix}{name}" in row]
+    return sum(losses) / len(losses) if losses else None
 
 
 def _context_section(name: str, value: dict[str, Any]) -> str:

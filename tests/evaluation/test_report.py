@@ -44,10 +44,27 @@ class _Balance(HTMLParser):
         self.text.append(data)
 
 
+HISTORY = [
+    {"step": step, "lr": 0.1, "emphysema": 2.0 / (step + 1), "covid19": 1.0}
+    | ({"validation/emphysema": 3.0 / (step + 1)} if step % 50 == 49 else {})
+    for step in range(150)
+]
+
+
 @pytest.fixture(scope="module")
 def html(predictions: Callable[..., pd.DataFrame]) -> str:
     given = checked(predictions(patients=12, leave_out=("covid19",)))
-    return page(given, summarise(given, CONFIG), CONFIG, CONTEXT)
+    return page(given, summarise(given, CONFIG), CONFIG, CONTEXT, HISTORY)
+
+
+def test_the_losses_of_the_training_are_drawn(html: str):
+    section = html.split('<section id="training">')[1].split("</section>")[0]
+    training, validation = re.findall(r'<polyline points="([^"]*)"', section)
+    assert len(training.split()) == 50, "150 steps, three to a point"
+    assert len(validation.split()) == 3
+    heights = [float(point.split(",")[1]) for point in training.split()]
+    assert heights == sorted(heights), "it falls: down is a larger y"
+    assert ">150<" in section
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_elsewhere(html: str):
