@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from m3fm.config import (
+    FinetuneConfig,
     LaunchConfig,
     ModelConfig,
     OptimizerConfig,
@@ -45,6 +46,10 @@ def _paper_run(preset: Literal["base", "large", "huge"], width: int, depth: int,
         model=ModelConfig(width=width, depth=depth, heads=heads, scales=PAPER_SCALES),
         pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
         train=TrainConfig(optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95)),
+        # The paper does not say how it fine-tuned; the rates are those of its multitask training.
+        finetune=FinetuneConfig(
+            optimizer=OptimizerConfig(steps=1_000, warmup=100, lr=2e-4, layer_decay=0.95)
+        ),
         launch=LaunchConfig(
             workers=192,
             gpus_per_worker=1.0,
@@ -82,6 +87,12 @@ def _tiny_run() -> RunConfig:
             batch=8,
             micro_batch=8,
             retrieval_batch=16,
+            rotation_degrees=0.0,
+        ),
+        finetune=FinetuneConfig(
+            optimizer=OptimizerConfig(steps=100, warmup=10, lr=1e-3, layer_decay=0.8),
+            batch=16,
+            micro_batch=16,
             rotation_degrees=0.0,
         ),
     )
@@ -128,6 +139,11 @@ def load(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, {where}: {first['msg']}") from error
+        raise invalid(path, error) from error
+
+
+def invalid(path: Path, error: ValidationError) -> InputError:
+    """What is said of the first thing that is wrong in a file."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return InputError(f"{path}{', ' if where else ''}{where}: {first['msg'].removeprefix('Value error, ')}")
