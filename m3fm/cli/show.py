@@ -61,7 +61,8 @@ def finetuned(out: Path, as_json: bool = False) -> None:
     from rich.table import Table
 
     rows = content["table"]
-    table = Table(content["task"]["title"], "AUC", *(f"fold {n + 1}" for n in range(len(rows[0]["folds"]))))
+    heads = (f"{'' if number else 'fold '}{number + 1}" for number in range(len(rows[0]["folds"])))
+    table = Table("", "AUC", *heads, title=content["task"]["title"], title_justify="left")
     for row in rows:
         folds = (f"{value:.3f}" for value in row["folds"])
         table.add_row(row["title"], f"{row['auc']:.3f} ± {row['deviation']:.3f}", *folds)

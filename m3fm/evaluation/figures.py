@@ -73,7 +73,7 @@ def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) ->
 
 def bars(folds: Mapping[str, Sequence[float]], title: str) -> str:
     """Means of values from 0 to 1 as bars, with their standard deviation, and every value as a dot."""
-    apart = 74
+    apart = 110
     width = LEFT + apart * len(folds) + MARGIN
     shapes = []
     for tick in (0, 0.25, 0.5, 0.75, 1):

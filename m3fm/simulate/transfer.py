@@ -20,7 +20,7 @@ PATIENTS, POSITIVE = 90, 49
 """Of the paper; of a smaller cohort all patients, and the same share of them."""
 BY_FINDING = {"reticular_fibrosis_scar": 2.2, "consolidation": 1.8, "emphysema": 1.4}
 """What a finding adds to the risk, whatever its severity; that adds as much again where it is worst."""
-CHANCE = 0.5
+CHANCE = 1.5
 """Standard deviation of what nothing explains."""
 
 TASK = """\
@@ -61,7 +61,7 @@ def draw_candidate(course: Course, rng: np.random.Generator) -> Candidate:
     cycles, radiation = int(rng.integers(1, 31)), bool(rng.random() < 0.4)
     seen = exam.findings.severity
     shown = sum(weight * (1 + seen[name]) for name, weight in BY_FINDING.items() if name in seen)
-    said = (cycles - 15) / 8 + 1.2 * radiation + (person.pack_years - 50) / 40 + (person.bmi - 27) / 8
+    said = (cycles - 15) / 8 + 2.0 * radiation + (person.pack_years - 50) / 40 + (person.bmi - 27) / 8
     row: dict[str, Code] = {
         "pid": person.pid,
         "study_yr": exam.timepoint,

@@ -18,13 +18,13 @@ from m3fm.transfer.rows import Case, Fold
 from m3fm.transfer.task_file import TaskFile
 
 ROWS = {
-    "reference": ("Reference", "nomogram of image features and clinical variables"),
-    "ct": ("CT", "M3FM that reads the CT alone"),
-    "clinical": ("Clinical", "M3FM that reads the clinical text alone"),
-    "scratch": ("Scratch", "M3FM of both, without a checkpoint"),
-    "pretrained": ("Pretrained", "M3FM of both, from the checkpoint"),
+    "reference": "Reference nomogram",
+    "ct": "CT only",
+    "clinical": "Clinical only",
+    "scratch": "Both, from scratch",
+    "pretrained": "Both, pretrained",
 }
-"""What stands in the figure and in the table for each row, in their order."""
+"""What each row is called; the reference reads both, too."""
 
 
 def auc(answers: np.ndarray, probabilities: np.ndarray) -> float:
@@ -46,7 +46,7 @@ def table(
         rows.append(
             {
                 "row": name,
-                "title": ": ".join(ROWS[name]),
+                "title": ROWS[name],
                 "auc": float(np.mean(each)),
                 "deviation": float(np.std(each, ddof=1)),
                 "folds": each,
@@ -63,8 +63,8 @@ def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     spread = max(reference["deviation"], tuned["deviation"])
     close = abs(tuned["auc"] - reference["auc"]) < spread
     return (
-        f"The fine-tuned model ({ROWS[tuned['row']][1]}) {beats} the reference row: mean AUC"
-        f" {tuned['auc']:.3f} against {reference['auc']:.3f}, higher in {better} of {len(tuned['folds'])} folds"
+        f"The fine-tuned model ({tuned['title']}) {beats} the reference row: mean AUC {tuned['auc']:.3f}"
+        f" against {reference['auc']:.3f}, higher in {better} of {len(tuned['folds'])} folds"
         + ("; the difference is smaller than the spread of the folds." if close else ".")
     )
 
@@ -158,7 +158,7 @@ def _write_predictions(
 def page(task: TaskFile, content: Mapping[str, Any]) -> str:
     """The page: the figure, the table, and what to know of them. It names no patient."""
     rows = content["table"]
-    figure = figures.bars({ROWS[row["row"]][0]: row["folds"] for row in rows}, f"AUC: {task.title}")
+    figure = figures.bars({row["title"]: row["folds"] for row in rows}, f"AUC: {task.title}")
     heads = "".join(f'<th class="number">{number + 1}</th>' for number in range(len(rows[0]["folds"])))
     lines = "".join(
         f"<tr><td>{escape(row['title'])}</td>"
