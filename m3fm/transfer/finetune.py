@@ -27,7 +27,7 @@ from m3fm.artifacts import (
     written_whole,
 )
 from m3fm.cluster import local_ray
-from m3fm.config import FinetuneConfig, LaunchConfig, ModelConfig, RunConfig
+from m3fm.config import FinetuneConfig, LaunchConfig, ModelConfig, OptimizerConfig, RunConfig
 from m3fm.dataset.mqa import Mqa, corpus
 from m3fm.dataset.tables import SPLITS
 from m3fm.model.checkpoint import load_config
@@ -243,7 +243,7 @@ def reference_features(experiment: Experiment) -> np.ndarray:
 def tuned_fold(experiment: Experiment, variant: Variant, fold: int) -> list[list[float]]:
     """A fine-tuned variant's probabilities of a fold's test rows."""
     trained, tested = experiment.folds[fold]
-    config, launch = experiment.config, experiment.launch
+    config = experiment.config
     start = experiment.pretrained if variant.pretrained else None
     model = build_model(experiment.task, variant.modality, experiment.model, start, config.optimizer.seed)
     objective = Finetuning(
@@ -254,7 +254,12 @@ def tuned_fold(experiment: Experiment, variant: Variant, fold: int) -> list[list
         Tokenizer.from_str(experiment.tokenizer),
         config,
     )
+    alone(objective, config.optimizer, experiment.launch)
+    return list(objective.probabilities([experiment.cases[row] for row in tested]))
+
+
+def alone(objective: Finetuning, config: OptimizerConfig, launch: LaunchConfig) -> None:
+    """Train in this process, by the loop that all training has, and without checkpoints: a fold is short."""
     device = torch.device("cuda" if launch.gpus_per_worker else "cpu")
     worker = Worker(0, 1, device, None, lambda step, save: None, lambda step, loss, waiting: None)
-    train(objective, config.optimizer, launch, worker)
-    return list(objective.probabilities([experiment.cases[row] for row in tested]))
+    train(objective, config, launch, worker)

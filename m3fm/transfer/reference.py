@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.feature_selection import SelectKBest, f_classif
+from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -80,9 +80,11 @@ def _number(cell: str | None) -> float | None:
 
 def nomogram(config: FinetuneConfig, features: int) -> Pipeline:
     """The untrained model for so many features; all it learns, it learns from the rows it is fitted to."""
+    chosen = config.reference_features
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),
+        VarianceThreshold(),
         StandardScaler(),
-        SelectKBest(f_classif, k=min(config.reference_features, features)),
+        SelectKBest(f_classif, k="all" if features <= chosen else chosen),
         LogisticRegression(C=config.reference_c, class_weight="balanced", max_iter=5000),
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from m3fm.artifacts import text_digest, to_json
+from m3fm.dataset.predictions import BESIDE
 from m3fm.evaluation import figures
 from m3fm.evaluation.report import framed
 from m3fm.transfer.rows import Case, Fold
@@ -152,7 +153,7 @@ def _write_predictions(
             for row, (case, values) in enumerate(zip(cases, found))
         ]
         pd.DataFrame.from_records(records).to_parquet(folder / f"{name}.parquet", index=False)
-    (folder / "tasks.json").write_text(to_json([asdict(task.task())]))
+    (folder / BESIDE).write_text(to_json([asdict(task.task())]))
 
 
 def page(task: TaskFile, content: Mapping[str, Any]) -> str:
