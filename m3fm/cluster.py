@@ -20,7 +20,7 @@ LONGEST_PARENT = 13
 
 
 @contextlib.contextmanager
-def local_ray(cpus: int) -> Iterator[None]:
+def ray_cluster(cpus: int) -> Iterator[None]:
     """Connect to Ray: to the cluster that RAY_ADDRESS names, or to a new one with `cpus` CPUs here.
 
     The new one ends with the block, and with this process should that be killed; nothing of it is left.

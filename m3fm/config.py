@@ -202,6 +202,11 @@ class OptimizerConfig(Config):
     """Learning rate of each earlier block relative to the next one's."""
     clip_norm: Positive = 1.0
     checkpoint_every: Count = 1000
+    """Steps between checkpoints, each of which is validated."""
+    keep_checkpoints: Count = 2
+    """The newest ones that are kept while training goes on, beside the one of the least validation loss."""
+    result: Literal["last", "best"] = "last"
+    """Which weights come of it: those of the last step, or of the least validation loss."""
     seed: Natural = 2025
 
 
@@ -224,6 +229,8 @@ class PretrainConfig(Config):
     """Largest in-plane rotation."""
     hu_shift: NotNegative = 50.0
     """Largest random shift of either end of the HU window."""
+    validation_batches: Natural = 4
+    """Micro-batches of each scale, drawn from the validation patients."""
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
@@ -266,6 +273,8 @@ class TrainConfig(AugmentConfig):
     """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
     identity_weight: Positive = 0.3
     """Of the loss of knowing the task, beside the loss of its answer."""
+    validation_batches: Natural = 2
+    """Micro-batches of each task, drawn from the validation patients."""
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batches(self) -> Self:
@@ -319,6 +328,10 @@ class LaunchConfig(Config):
 
     workers: Count = 2
     gpus_per_worker: NotNegative = 0.0
+    placement: Literal["PACK", "SPREAD"] = "PACK"
+    """Whether workers are put on as few machines as can be, or on as many."""
+    restarts: Natural = 3
+    """How often workers that died are replaced before training gives up; the same command then goes on."""
     loaders: Natural = 0
     """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"

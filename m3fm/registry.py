@@ -175,7 +175,7 @@ def _logged_run(
 
     run = _run(client, digest, record)
     run_id, moment = run.info.run_id, run.info.start_time
-    values = [Param(key, str(value)) for key, value in _flat(params)]
+    values = [Param(key, str(value)) for key, value in flat(params)]
     for start in range(0, len(values), PARAMS_AT_ONCE):
         client.log_batch(run_id, params=values[start : start + PARAMS_AT_ONCE])
     metrics = [*_evaluation_metrics(evaluation, moment), *_history_metrics(histories, moment)]
@@ -283,10 +283,10 @@ def _history_metrics(histories: Mapping[str, Path], moment: int) -> "Iterator[Me
                 yield Metric(f"{name}/{column}", float(value), moment, step)
 
 
-def _flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested parameters as pairs of a dotted name and a value."""
     for key, value in params.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

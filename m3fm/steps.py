@@ -15,13 +15,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from m3fm.artifacts import Reference, read_manifest, text_digest, to_json, write_json
 from m3fm.config import EvaluateConfig, RunConfig
 from m3fm.environment import State
 from m3fm.errors import InputError
 from m3fm.tasks import TASKS
+
+if TYPE_CHECKING:
+    from m3fm.training.launch import Place
 
 CHAIN = ("simulate", "curate", "validate", "version", "pretrain", "train", "evaluate", "export", "register")
 """The steps of the screening pipeline, in order."""
@@ -214,6 +217,14 @@ def version(dataset: str, validation: str, state: str) -> str:
     return give_to_dvc(path, repository)
 
 
+def _place(state: str) -> "Place":
+    """Checkpoints beside the output, steps in the run's MLflow."""
+    from m3fm.registry import Registry
+    from m3fm.training.launch import Place
+
+    return Place(mlflow=Registry.of(Path(state)).uri)
+
+
 @_step
 def pretrain(dataset: str, validation: str, config: str, code: str, state: str) -> str:
     """Pretrain CTViT on a validated dataset."""
@@ -222,7 +233,7 @@ def pretrain(dataset: str, validation: str, config: str, code: str, state: str) 
     path, run = _validated(dataset, validation), _configured(config)
 
     def make(out: Path) -> None:
-        fit(path, out, run)
+        fit(path, out, run, _place(state))
 
     return _made("pretrain", state, _inputs("pretrain", config, code, dataset=dataset), make)
 
@@ -235,7 +246,7 @@ def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> 
     path, start, run = _resolve(dataset), _resolve(pretrained), _configured(config)
 
     def make(out: Path) -> None:
-        fit(path, start, out, run)
+        fit(path, start, out, run, _place(state))
 
     inputs = _inputs("train", config, code, dataset=dataset, pretrained=pretrained)
     return _made("train", state, inputs, make)

@@ -1,15 +1,21 @@
 """Commands for single steps: from directory to directory, by the same functions as the pipeline's."""
 
 import json
+import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
 from m3fm.cli.show import finetuned, made, results
+from m3fm.environment import State
 from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    from m3fm.config import RunConfig
+    from m3fm.training.launch import Place
 
 
 class Split(StrEnum):
@@ -83,15 +89,47 @@ def validate(
     made(out, as_json)
 
 
+Address = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of a running Ray cluster whose nodes have these paths. Default: Ray here."),
+]
+Submit = Annotated[
+    str | None,
+    typer.Option(
+        help="http://HOST:PORT of a Ray cluster's dashboard: run there as a job, and follow it. "
+        "DATASET, OUT and other paths are those of the cluster."
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Path or URI (s3://BUCKET/FOLDER) of checkpoints while training goes on. Default: beside OUT."
+    ),
+]
+
+
 @app.command(rich_help_panel=STEPS)
-def pretrain(dataset: Dataset, out: Out, params: Params = None, as_json: AsJson = False) -> None:
-    """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on."""
+def pretrain(
+    dataset: Dataset,
+    out: Out,
+    params: Params = None,
+    address: Address = None,
+    submit: Submit = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on.
+
+    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    """
     run = configured(params)
+    if submit is not None:
+        _submitted(submit, "pretrain", [dataset, out], {"--storage": storage}, run)
     _existing(dataset=dataset)
-    entered()
+    place = _place(entered(), storage, address)
     from m3fm.training.pretrain import pretrain
 
-    pretrain(dataset, out, run)
+    pretrain(dataset, out, run, place)
     made(out, as_json)
 
 
@@ -103,16 +141,47 @@ def train(
         Path | None, typer.Option(help="Directory that m3fm pretrain wrote; without, from scratch.")
     ] = None,
     params: Params = None,
+    address: Address = None,
+    submit: Submit = None,
+    storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the model on all tasks. Interrupted, the same command goes on where it was."""
+    """Train the model on all tasks. Interrupted, the same command goes on where it was.
+
+    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    """
     run = configured(params)
+    if submit is not None:
+        options = {"--pretrained": pretrained, "--storage": storage}
+        _submitted(submit, "train", [dataset, out], options, run)
     _existing(dataset=dataset, pretrained=pretrained)
-    entered()
+    place = _place(entered(), storage, address)
     from m3fm.training.multitask import train
 
-    train(dataset, pretrained, out, run)
+    train(dataset, pretrained, out, run, place)
     made(out, as_json)
+
+
+def _place(state: State, storage: str | None, address: str | None) -> "Place":
+    """Where training keeps and logs what it does; Ray is told which cluster by its own variable."""
+    from m3fm.registry import Registry
+    from m3fm.training.launch import Place
+
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address
+    mlflow = Registry.of(state.root).uri if os.environ.get("MLFLOW_TRACKING_URI") else None
+    return Place(storage, mlflow)
+
+
+def _submitted(
+    address: str, command: str, paths: list[Path], options: dict[str, Path | str | None], run: "RunConfig"
+) -> NoReturn:
+    """Run the same command as a job on a Ray cluster, and end as it does."""
+    entered()
+    from m3fm.training.submit import submit
+
+    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
+    raise typer.Exit(submit(address, command, [*map(str, paths), *given], run))
 
 
 @app.command(rich_help_panel=STEPS)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from m3fm.artifacts import seal, source_digest, to_json, write_json, written_whole
-from m3fm.cluster import local_ray
+from m3fm.cluster import ray_cluster
 from m3fm.cohort.source import ExamRecord, Source
 from m3fm.cohort.splits import patient_strata, split_patients
 from m3fm.config import CurateConfig
@@ -106,7 +106,7 @@ def _examine_all(
     """See to it that every series has a record; gives the series' hashes, and the number of other files."""
     import ray
 
-    with local_ray(workers):
+    with ray_cluster(workers):
         paths = list(source.image_paths())
         found = _gathered("reading headers", "series", _index, paths, workers)
         if not found:

@@ -123,6 +123,12 @@ class Mqa:
         text = self.text(task, row, rng, config.element_dropout)
         return self.with_image(self.tasks[task], row, question, text, rng, config)
 
+    def validation_sample(self, task: str, rng: np.random.Generator) -> Sample:
+        """A random sample of a task as evaluation sees it."""
+        if self.tasks[task].kind == "retrieval":
+            return retrieval_sample(task, rng)
+        return self.sample(task, self.draw(task, rng), int(rng.integers(2**31)))
+
     def sample(self, task: str, row: Row, number: int) -> Sample:
         """The sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
         text = self.text(task, row)

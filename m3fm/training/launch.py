@@ -5,60 +5,75 @@ import json
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from m3fm.artifacts import seal, to_json, write_json, written_whole
-from m3fm.cluster import local_ray
+from m3fm import tracking
+from m3fm.artifacts import seal, write_json, written_whole
+from m3fm.cluster import ray_cluster
 from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.errors import InputError
 from m3fm.progress import Advance, tracked
-from m3fm.training.loop import Objective, Worker, train
+from m3fm.training.batches import Objective
+from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.loop import VALIDATION, Row, Worker, train
 
-PROGRESS = "progress.json"
-"""What the first worker tells the driver, beside the checkpoints."""
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+RUN = "run.json"
+"""The run in MLflow that an interrupted training goes on with, beside its output."""
 
 
-def _worker(storage: Path) -> Worker:
-    """This process's place among Ray Train's workers."""
-    import ray.train
-    import ray.train.torch
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a training keeps its checkpoints and logs its steps."""
 
-    context = ray.train.get_context()
-    checkpoint = ray.train.get_checkpoint()
-    restored = None if checkpoint is None else Path(checkpoint.to_directory())
+    storage: str | None = None
+    """Path or URI (s3://bucket/folder) that all workers reach; beside the output where not given."""
+    mlflow: str | None = None
+    """Address of the MLflow that has the experiment; none is told where not given."""
 
-    def tell(step: int, loss: float, waiting: float) -> None:
-        write_json(storage / PROGRESS, {"step": step, "loss": loss, "waiting": waiting})
 
-    def report(step: int, save: Callable[[Path], None] | None) -> None:
-        if save is None:
-            ray.train.report({"step": step})
-            return
-        with tempfile.TemporaryDirectory() as directory:
-            save(Path(directory))
-            ray.train.report({"step": step}, checkpoint=ray.train.Checkpoint.from_directory(directory))
+class Board:
+    """An actor that every node reaches: the first worker writes on it, the driver reads."""
 
-    rank, size = context.get_world_rank(), context.get_world_size()
-    return Worker(rank, size, ray.train.torch.get_device(), restored, report, tell)
+    def __init__(self) -> None:
+        self.row: Row | None = None
+        self.failure: str | None = None
+
+    def tell(self, row: Row) -> None:
+        """Take the measures of the last step."""
+        self.row = row
+
+    def fail(self, reason: str) -> None:
+        """Take why training cannot go on, however often it is tried."""
+        self.failure = reason
+
+    def read(self) -> tuple[Row | None, str | None]:
+        """The last step's measures, and the reason of a failure."""
+        return self.row, self.failure
 
 
 @contextlib.contextmanager
-def _followed(what: str, steps: int, storage: Path) -> Iterator[None]:
-    """Show the progress that the first worker tells of, until the block ends."""
+def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
+    """Show the progress that stands on the board, until the block ends."""
+    import ray
+
     ended = threading.Event()
 
     def follow(advance: Advance) -> None:
-        seen = 0
         while not ended.wait(1.0):
-            with contextlib.suppress(FileNotFoundError):
-                told = json.loads((storage / PROGRESS).read_text())
-                if told["step"] != seen:
-                    seen = told["step"]
-                    advance(
-                        seen, f"loss {told['loss']:.3f}, {told['waiting']:.0%} of the time waiting for data"
-                    )
+            try:
+                row, _ = ray.get(board.read.remote())
+            except ray.exceptions.RayError:
+                return
+            if row is not None:
+                advance(int(row["step"]) + 1, _said(row))
 
     with tracked(f"{what} step", steps) as advance:
         thread = threading.Thread(target=follow, args=(advance,), daemon=True)
@@ -70,77 +85,174 @@ def _followed(what: str, steps: int, storage: Path) -> Iterator[None]:
             thread.join()
 
 
+NO_LOSSES = ("step", "lr", "gradient_norm", "samples_per_second", "data_wait", "peak_memory_bytes")
+
+
+def _said(row: Row) -> str:
+    """A step in words."""
+    losses = [v for k, v in row.items() if k not in NO_LOSSES and not k.startswith(VALIDATION)]
+    parts = [f"loss {sum(losses) / len(losses):.3f}"]
+    if "data_wait" in row:
+        parts.append(f"{row['samples_per_second']:.3g} samples/s, {row['data_wait']:.0%} waiting for data")
+    return ", ".join(parts)
+
+
 def fit(
     what: str,
     build: Callable[[], Objective],
     config: OptimizerConfig,
     launch: LaunchConfig,
-    storage: Path,
-) -> Path:
-    """Train on Ray; gives the directory of the last checkpoint.
+    checkpoints: Checkpoints,
+    mlflow: tuple[str, str] | None = None,
+) -> None:
+    """Train on Ray until the last checkpoint is written; from the newest one on, where there are some.
 
-    Checkpoints lie under `storage`; called again with the same one, training goes on from the last.
-    A worker that dies is replaced and the step is done again, up to three times.
+    Workers that die are replaced, and the steps since the checkpoint are done again. `mlflow` is an address
+    and a run's id. Raises FloatingPointError where a loss is not finite: that would come again.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    storage = storage.resolve()
+    def loop(board: "ActorHandle") -> None:
+        import ray.train.torch
 
-    def loop() -> None:
-        train(build(), config, launch, _worker(storage))
+        context = ray.train.get_context()
+        steps = tracking.Steps(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
+
+        def tell(row: Row, durable: bool) -> None:
+            board.tell.remote(row)
+            if steps is not None:
+                steps.add(row)
+                if durable:
+                    steps.flush()
+
+        rank, size = context.get_world_rank(), context.get_world_size()
+        worker = Worker(rank, size, ray.train.torch.get_device(), checkpoints, tell)
+        try:
+            train(build(), config, launch, worker)
+        except FloatingPointError as error:
+            # An error that is raised would be taken for a worker's death, and tried again.
+            ray.get(board.fail.remote(str(error)))
 
     resources = {"CPU": 1.0, **({"GPU": launch.gpus_per_worker} if launch.gpus_per_worker else {})}
-    trainer = TorchTrainer(
-        loop,
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=launch.workers,
-            use_gpu=launch.gpus_per_worker > 0,
-            resources_per_worker=resources,
-        ),
-        torch_config=TorchConfig(backend="nccl" if launch.gpus_per_worker else "gloo"),
-        run_config=ray.train.RunConfig(
-            name="checkpoints",
-            storage_path=str(storage),
-            failure_config=ray.train.FailureConfig(max_failures=3),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
-        ),
-    )
-    with local_ray(launch.workers), _followed(what, config.steps, storage):
-        result = trainer.fit()
-    if result.error is not None:
-        raise result.error
-    return Path(result.checkpoint.path)
+    with (
+        ray_cluster(launch.workers),
+        tempfile.TemporaryDirectory() as of_ray,
+    ):
+        board = ray.remote(num_cpus=0)(Board).remote()
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config=board,
+            scaling_config=ray.train.ScalingConfig(
+                num_workers=launch.workers,
+                use_gpu=launch.gpus_per_worker > 0,
+                resources_per_worker=resources,
+                placement_strategy=launch.placement,
+            ),
+            torch_config=TorchConfig(backend="nccl" if launch.gpus_per_worker else "gloo"),
+            run_config=ray.train.RunConfig(
+                storage_path=of_ray,
+                failure_config=ray.train.FailureConfig(max_failures=launch.restarts),
+            ),
+        )
+        with _followed(what, config.steps, board):
+            trainer.fit()
+        _, failure = ray.get(board.read.remote())
+    if failure is not None:
+        raise FloatingPointError(failure)
 
 
 def fit_into(
     what: str,
     out: Path,
-    inputs: dict[str, object],
+    inputs: Mapping[str, object],
     build: Callable[[], Objective],
     config: OptimizerConfig,
     launch: LaunchConfig,
+    params: Mapping[str, Any],
     describe: Callable[[Path], None],
+    place: Place,
 ) -> None:
     """Train, and write a sealed checkpoint directory; an interrupted call goes on where it was.
 
-    `inputs` is what the result depends on: what is left from a run with other inputs is not gone on with.
-    `describe` writes what belongs beside the weights.
+    `inputs` is what the result depends on: raises InputError where the checkpoints that are there are of
+    other inputs. `describe` writes what belongs beside the weights, `params` are logged.
     """
     with written_whole(out, resume=True) as partial:
-        asked = partial / "inputs.json"
-        if not asked.is_file() or asked.read_text() != to_json(inputs):
-            shutil.rmtree(partial)
-            partial.mkdir()
-            asked.write_text(to_json(inputs))
-        last = fit(what, build, config, launch, partial)
-        shutil.copy(last / "model.safetensors", partial / "model.safetensors")
-        history = json.loads((last / "state.json").read_text())["history"]
-        (partial / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+        storage = place.storage or str(partial.resolve() / "checkpoints")
+        about: dict[str, Any] = {"inputs": dict(inputs)}
+        before = Checkpoints(storage, config.keep_checkpoints, about)
+        earlier: dict[str, Any] = before.found()[-1].about if before.found() else {}
+        if earlier:
+            _of_same_run(earlier["inputs"], inputs, storage)
+        run_id = None
+        if place.mlflow is not None:
+            run_id = _run(place.mlflow, partial, earlier.get("mlflow_run"), what, params)
+            about["mlflow_run"] = run_id
+        checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
+        with _status(place.mlflow, run_id):
+            fit(
+                what,
+                build,
+                config,
+                launch,
+                checkpoints,
+                (place.mlflow, run_id) if place.mlflow and run_id else None,
+            )
+        content = _take(checkpoints, config, partial)
         describe(partial)
-        shutil.rmtree(partial / "checkpoints")
-        (partial / PROGRESS).unlink(missing_ok=True)
-        asked.unlink()
-        seal(
-            partial, "checkpoint.json", {"inputs": inputs, "steps": config.steps, "torch": torch.__version__}
+        if place.storage is None:
+            shutil.rmtree(storage)
+        (partial / RUN).unlink(missing_ok=True)
+        seal(partial, "checkpoint.json", {"inputs": inputs, "torch": torch.__version__, **content})
+    if place.storage is not None:
+        checkpoints.clear()
+
+
+def _of_same_run(found: Mapping[str, object], inputs: Mapping[str, object], storage: str) -> None:
+    """Refuse to go on with, or to throw away, another run's checkpoints."""
+    differs = [name for name in inputs if found.get(name) != inputs[name]]
+    if differs:
+        raise InputError(
+            f"{storage} holds the checkpoints of an unfinished run of another {', '.join(differs)}: start"
+            " that one again, or remove them"
         )
+
+
+def _run(uri: str, partial: Path, before: str | None, what: str, params: Mapping[str, Any]) -> str:
+    """The run in MLflow of the training that is gone on with, or a new one."""
+    with contextlib.suppress(FileNotFoundError):
+        before = json.loads((partial / RUN).read_text())["mlflow_run"]
+    if before is None or not tracking.has(uri, before):
+        before = tracking.begin(uri, what, params)
+        write_json(partial / RUN, {"mlflow_run": before})
+    return before
+
+
+@contextlib.contextmanager
+def _status(uri: str | None, run_id: str | None) -> Iterator[None]:
+    """Let MLflow know how the run ends."""
+    if uri is None or run_id is None:
+        yield
+        return
+    tracking.set_status(uri, run_id, "RUNNING")
+    try:
+        yield
+    except BaseException:
+        tracking.set_status(uri, run_id, "FAILED")
+        raise
+    tracking.set_status(uri, run_id, "FINISHED")
+
+
+def _take(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[str, Any]:
+    """Write the weights that come of a finished training, and its history; gives what is to say of them."""
+    with tempfile.TemporaryDirectory() as temporary:
+        last, chosen = Path(temporary) / "last", Path(temporary) / "chosen"
+        found = checkpoints.newest(last)
+        assert found is not None
+        shutil.copy(last / "history.jsonl", out / "history.jsonl")
+        best = checkpoints.best()
+        if config.result == "best" and best is not None and checkpoints.fetch(best, chosen):
+            found, last = best, chosen
+        shutil.copy(last / "model.safetensors", out / "model.safetensors")
+    return {"steps": config.steps, "weights_of_step": found.step, "validation_loss": found.score}

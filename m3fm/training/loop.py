@@ -2,10 +2,14 @@
 
 import json
 import math
+import resource
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,212 +17,34 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 
 from m3fm.artifacts import text_digest
 from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.model.transformer import compile_transformers, recompute_activations, upcast
-from m3fm.training.planner import Unit, assign
+from m3fm.model.transformer import compile_transformers, recompute_activations
+from m3fm.training.batches import Batch, Objective, Share, Step, Waiting, by_step
+from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.planner import Unit
+from m3fm.training.recipe import learning_rate, parameter_groups
+from m3fm.training.reduce import reduce_gradients
 
-BLOCKS = "ctvit.encoder.blocks."
-"""How the names of the image encoder's parameters begin."""
-BUCKET_BYTES = 64 << 20
-"""Gradients that are reduced together."""
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+VALIDATION = "validation/"
+"""Before the names of losses that are not of the training."""
 
-
-Batch = dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
-
-    model: nn.Module
-    names: list[str]
-    """Of the units: tasks or scales."""
-
-    def units(self, step: int) -> list[Unit]:
-        """The micro-batches of an optimiser step."""
-
-    def load(self, step: int, unit: Unit) -> Batch:
-        """The tensors of a micro-batch."""
-
-    def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """The mean loss of a micro-batch."""
+Row = dict[str, float]
+"""What there is to tell of a step: `step`, the losses by name, and how fast it went."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Where a worker stands, and whom it tells."""
+    """Where a worker stands, where its checkpoints are, and whom it tells."""
 
     rank: int
     size: int
     device: torch.device
-    restored: Path | None
-    report: Callable[[int, Callable[[Path], None] | None], None]
-    """Every worker calls it with the steps done; the first brings a function that writes the checkpoint."""
-    tell: Callable[[int, float, float], None]
-    """The first worker calls it after each step: steps done, mean loss, share of its time without data."""
-
-
-def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to nothing; a function of the step alone."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameters by weight decay (none for biases, norms and embeddings) and by depth.
-
-    A block's learning rate is `layer_decay` times the next one's, from the heads down to the tokenizers.
-    """
-    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    blocks = [int(name.split(BLOCKS)[1].split(".")[0]) for name, _ in named if BLOCKS in name]
-    depth = max(blocks, default=-1) + 1
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
-    for name, parameter in named:
-        level = depth
-        if "ctvit.tokenizers." in name:
-            level = -1
-        elif BLOCKS in name:
-            level = int(name.split(BLOCKS)[1].split(".")[0])
-        scale = config.layer_decay ** (depth - level)
-        decay = config.weight_decay if parameter.ndim > 1 and "position" not in name else 0.0
-        group = groups.setdefault((scale, decay), {"params": [], "scale": scale, "weight_decay": decay})
-        group["params"].append(parameter)
-    return list(groups.values())
-
-
-class Share(Dataset[tuple[int, Unit, Batch]]):
-    """This worker's micro-batches from a step on, in order."""
-
-    def __init__(self, objective: Objective, first: int, last: int, worker: Worker) -> None:
-        self.objective = objective
-        self.items = [
-            (step, unit)
-            for step in range(first, last)
-            for unit in assign(objective.units(step), worker.size)[worker.rank]
-        ]
-
-    def __len__(self) -> int:
-        """Micro-batches to come."""
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> tuple[int, Unit, Batch]:
-        """Step, unit, tensors."""
-        step, unit = self.items[index]
-        return step, unit, self.objective.load(step, unit)
-
-
-class Waiting:
-    """Items of an iterator, and how much of the time since the first was asked for went by in waiting."""
-
-    def __init__(self, items: Iterator[tuple[int, Unit, Batch]]) -> None:
-        self.items = items
-        self.began = time.monotonic()
-        self.waited = 0.0
-
-    @property
-    def share(self) -> float:
-        """Of the time so far."""
-        return self.waited / max(time.monotonic() - self.began, 1e-9)
-
-    def __iter__(self) -> Iterator[tuple[int, Unit, Batch]]:
-        """The items."""
-        return self
-
-    def __next__(self) -> tuple[int, Unit, Batch]:
-        """The next item, once it is there."""
-        asked = time.monotonic()
-        try:
-            return next(self.items)
-        finally:
-            self.waited += time.monotonic() - asked
-
-
-def by_step(
-    items: Iterator[tuple[int, Unit, Batch]], first: int, last: int
-) -> Iterator[list[tuple[Unit, Batch]]]:
-    """Group a worker's micro-batches by optimiser step; a step without any gives an empty list."""
-    pending = next(items, None)
-    for step in range(first, last):
-        group = []
-        while pending is not None and pending[0] == step:
-            group.append(pending[1:])
-            pending = next(items, None)
-        yield group
-
-
-def accumulate(
-    objective: Objective,
-    step: int,
-    work: list[tuple[Unit, Batch]],
-    precision: str,
-    scaler: torch.amp.GradScaler,
-    seed: int,
-) -> tuple[Tensor, list[Tensor]]:
-    """Forward and backward of a worker's micro-batches.
-
-    Gives the sums of losses and their counts, by name [2, n], and the loss of each micro-batch.
-    """
-    device = next(objective.model.parameters()).device
-    losses, each = torch.zeros(2, len(objective.names), device=device), []
-    for unit, batch in work:
-        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-        # Dropout must not depend on which worker runs the unit, nor on what it ran before.
-        torch.manual_seed(int(text_digest(f"{seed} {step} {unit.name} {unit.index}")[:8], 16))
-        with torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES):
-            loss = objective.loss(unit, batch)
-        scaler.scale(loss * unit.weight).backward()
-        each.append(loss.detach().float())
-        sums = losses[:, objective.names.index(unit.name)]
-        sums += torch.stack([each[-1], losses.new_ones(())])
-    return losses, each
-
-
-def reduce_gradients(parameters: list[nn.Parameter], losses: Tensor) -> None:
-    """Sum gradients and losses over all workers, in place; a parameter that nobody touched has gradient zero.
-
-    In buckets: each is on its way while the next one is filled, whoever has touched which parameter.
-    """
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    if not dist.is_initialized():
-        return
-    tensors = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    sent = [(bucket, *_send(bucket)) for bucket in [*_buckets(tensors), [losses]]]
-    for bucket, flat, handle in sent:
-        handle.wait()
-        for tensor, part in zip(bucket, flat.split([tensor.numel() for tensor in bucket])):
-            tensor.copy_(part.view_as(tensor))
-
-
-def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in order, as many together as fill a bucket."""
-    bucket: list[Tensor] = []
-    for tensor in tensors:
-        if bucket and sum(t.nbytes for t in bucket) + tensor.nbytes > BUCKET_BYTES:
-            yield bucket
-            bucket = []
-        bucket.append(tensor)
-    if bucket:
-        yield bucket
-
-
-def _send(bucket: list[Tensor]) -> tuple[Tensor, Any]:
-    flat = torch.cat([upcast(tensor).flatten() for tensor in bucket])
-    return flat, dist.all_reduce(flat, async_op=True)
-
-
-def _of_all(units: list[Unit], worker: Worker) -> list[Unit]:
-    """Units that each worker names, of all workers."""
-    gathered = [units for _ in range(worker.size)]
-    if dist.is_initialized():
-        dist.all_gather_object(gathered, units)
-    return [unit for part in gathered for unit in part]
+    checkpoints: Checkpoints
+    tell: Callable[[Row, bool], None]
+    """The first worker calls it after each step; True where a checkpoint follows."""
 
 
 class Stateful(Protocol):
@@ -229,28 +55,6 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state."""
-
-
-def save_state(
-    directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], state: Mapping[str, Any]
-) -> None:
-    """Write all that a later start needs: weights, optimiser and scaler, and the losses so far.
-
-    Nothing random has a state of its own: every draw is a function of the seed, the step and the unit.
-    """
-    save_file(model.state_dict(), directory / "model.safetensors")
-    torch.save({name: part.state_dict() for name, part in stateful.items()}, directory / "trainer.pt")
-    (directory / "state.json").write_text(json.dumps(state))
-
-
-def restore(directory: Path, model: nn.Module, stateful: Mapping[str, Stateful]) -> dict[str, Any]:
-    """Read what `save_state` wrote."""
-    model.load_state_dict(load_file(directory / "model.safetensors"))
-    saved = torch.load(directory / "trainer.pt", weights_only=True)
-    for name, part in stateful.items():
-        part.load_state_dict(saved[name])
-    state: dict[str, Any] = json.loads((directory / "state.json").read_text())
-    return state
 
 
 def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, worker: Worker) -> None:
@@ -268,24 +72,16 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.lr, betas=(0.9, 0.95))
     scaler = torch.amp.GradScaler(worker.device.type, enabled=launch.precision == "float16")
     stateful: dict[str, Stateful] = {"optimizer": optimizer, "scaler": scaler}
-    state: dict[str, Any] = {"step": 0, "history": []}
-    if worker.restored is not None:
-        state = restore(worker.restored, model, stateful)
-    first = state["step"]
-    names = objective.names
-    share = Share(objective, first, config.steps, worker)
-    loader = DataLoader(
-        share, batch_size=None, num_workers=launch.loaders, pin_memory=worker.device.type == "cuda"
-    )
-    items = Waiting(iter(loader))
-    for step, work in enumerate(by_step(items, first, config.steps), start=first):
+    history = restore(worker.checkpoints, model, stateful)
+    steps = range(len(history), config.steps)
+    items = Waiting(Share(objective, worker.rank, worker.size).loaded(steps, launch))
+    clock = Clock(items, worker.device)
+    for step, work in zip(steps, by_step(items, steps)):
         losses, each = accumulate(objective, step, work, launch.precision, scaler, config.seed)
         reduce_gradients(parameters, losses)
-        total, count = losses
-        means = {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
+        means = mean_losses(objective.names, losses)
         if not all(map(math.isfinite, means.values())):
-            own = [unit for (unit, _), loss in zip(work, each) if not torch.isfinite(loss)]
-            bad = ", ".join(f"{unit.name} (micro-batch {unit.index})" for unit in _of_all(own, worker))
+            bad = _not_finite(work, each, worker)
             raise FloatingPointError(f"step {step}: the loss of {bad} is not finite")
         rate = learning_rate(config, step)
         for group in optimizer.param_groups:
@@ -295,10 +91,147 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        state["history"].append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
-        state["step"] = step + 1
+        history.append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
+        measured = clock.measured(float(losses[2].sum()))
+        due = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
+        if due:
+            history[-1] |= validate(objective, launch, worker)
         if worker.rank == 0:
-            worker.tell(step + 1, sum(means.values()) / len(means), items.share)
-        if state["step"] % config.checkpoint_every == 0 or state["step"] == config.steps:
-            save = partial(save_state, model=model, stateful=stateful, state=state)
-            worker.report(step + 1, save if worker.rank == 0 else None)
+            worker.tell({**history[-1], **measured}, due)
+            if due:
+                save = partial(save_state, model=model, stateful=stateful, history=history)
+                worker.checkpoints.save(step + 1, score(history[-1]), save)
+        clock.restart()
+
+
+def accumulate(
+    objective: Objective,
+    step: int,
+    work: list[tuple[Unit, Batch]],
+    precision: str,
+    scaler: torch.amp.GradScaler,
+    seed: int,
+) -> tuple[Tensor, list[Tensor]]:
+    """Forward and backward of a worker's micro-batches.
+
+    Gives sums of losses, counts of micro-batches and of samples, by name [3, n], and the loss of each
+    micro-batch.
+    """
+    device = next(objective.model.parameters()).device
+    losses, each = torch.zeros(3, len(objective.names), device=device), []
+    for unit, batch in work:
+        # Dropout must not depend on which worker runs the unit, nor on what it ran before.
+        torch.manual_seed(int(text_digest(f"{seed} {step} {unit.name} {unit.index}")[:8], 16))
+        loss, samples = _loss(objective, unit, batch, device, precision)
+        scaler.scale(loss * unit.weight).backward()
+        each.append(loss.detach().float())
+        losses[:, objective.names.index(unit.name)] += torch.stack(
+            [each[-1], *losses.new_tensor([1.0, samples])]
+        )
+    return losses, each
+
+
+@torch.no_grad()
+def validate(objective: Objective, launch: LaunchConfig, worker: Worker) -> Row:
+    """Mean losses of the validation's micro-batches, by name; nothing where there are none."""
+    held_out: list[Step] = [None]
+    share = Share(objective, worker.rank, worker.size)
+    losses = torch.zeros(2, len(objective.names), device=worker.device)
+    objective.model.eval()
+    for _, unit, batch in share.loaded(held_out, launch):
+        loss, _ = _loss(objective, unit, batch, worker.device, launch.precision)
+        losses[:, objective.names.index(unit.name)] += torch.stack([loss.float(), losses.new_ones(())])
+    objective.model.train()
+    if dist.is_initialized():
+        dist.all_reduce(losses)
+    return {f"{VALIDATION}{name}": loss for name, loss in mean_losses(objective.names, losses).items()}
+
+
+def _loss(
+    objective: Objective, unit: Unit, batch: Batch, device: torch.device, precision: str
+) -> tuple[Tensor, int]:
+    """The loss of a micro-batch and how many samples it has."""
+    batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+    with torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES):
+        return objective.loss(unit, batch), len(next(iter(batch.values())))
+
+
+def mean_losses(names: list[str], losses: Tensor) -> Row:
+    """Sums and counts [2 or more, n] to means, of those that were there."""
+    total, count = losses[:2]
+    return {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
+
+
+def score(row: Row) -> float | None:
+    """The mean of a step's validation losses, if it has any."""
+    losses = [value for name, value in row.items() if name.startswith(VALIDATION)]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _not_finite(work: list[tuple[Unit, Batch]], each: list[Tensor], worker: Worker) -> str:
+    """The micro-batches of any worker whose loss is not finite."""
+    own = [unit for (unit, _), loss in zip(work, each) if not torch.isfinite(loss)]
+    gathered = [own for _ in range(worker.size)]
+    if dist.is_initialized():
+        dist.all_gather_object(gathered, own)
+    return ", ".join(f"{unit.name} (micro-batch {unit.index})" for unit in chain(*gathered))
+
+
+class Clock:
+    """How long a step takes, what of it is waiting for data, and the memory at its peak."""
+
+    def __init__(self, items: Waiting, device: torch.device) -> None:
+        self.items, self.device = items, device
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a step: what came before, validation and checkpoint, is not its own."""
+        self.began, self.waited = time.monotonic(), self.items.seconds
+
+    def measured(self, samples: float) -> Row:
+        """Of the step that ends now, in which all workers together had so many samples."""
+        seconds = time.monotonic() - self.began
+        return {
+            "samples_per_second": samples / seconds,
+            "data_wait": (self.items.seconds - self.waited) / seconds,
+            "peak_memory_bytes": float(_peak_memory(self.device)),
+        }
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most bytes so far: of the GPU, else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # In kilobytes, but on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def save_state(
+    directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], history: list[Row]
+) -> None:
+    """Write all that a later start needs: weights, optimiser and scaler, and what was told of each step.
+
+    The rest is a function of the configuration and the step, as nothing random has a state of its own:
+    schedule, plan, the position in the data, and what every worker draws.
+    """
+    save_file(model.state_dict(), directory / "model.safetensors")
+    torch.save({name: part.state_dict() for name, part in stateful.items()}, directory / "trainer.pt")
+    (directory / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
+
+
+def read_history(directory: Path) -> list[Row]:
+    """What was told of each step so far."""
+    return [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
+
+
+def restore(checkpoints: Checkpoints, model: nn.Module, stateful: Mapping[str, Stateful]) -> list[Row]:
+    """Read what `save_state` wrote last, if anything; gives the history."""
+    with tempfile.TemporaryDirectory() as temporary:
+        directory = Path(temporary)
+        if checkpoints.newest(directory) is None:
+            return []
+        model.load_state_dict(load_file(directory / "model.safetensors"))
+        saved = torch.load(directory / "trainer.pt", weights_only=True)
+        for name, part in stateful.items():
+            part.load_state_dict(saved[name])
+        return read_history(directory)

@@ -12,8 +12,8 @@ from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
 from m3fm.tasks import variant
-from m3fm.training.launch import fit_into
-from m3fm.training.loop import Objective
+from m3fm.training.batches import Objective
+from m3fm.training.launch import Place, fit_into
 from m3fm.training.objective import Multitask
 
 
@@ -30,7 +30,7 @@ def _describe(run: RunConfig, tokenizer: str, directory: Path) -> None:
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
 
 
-def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> None:
+def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, place: Place) -> None:
     """Write a checkpoint directory of a trained M3FM, starting from a pretrained CTViT where one is given."""
     check_trainable(dataset)
     check_labelled(dataset, run.train.tasks or ())
@@ -45,7 +45,7 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> 
         "pretrained": None if pretrained is None else Reference.to(pretrained).digest,
         "model": run.model.digest(),
         "train": run.train.digest(),
-        "launch": run.launch.digest(),
+        "precision": run.launch.precision,
     }
     fit_into(
         "training",
@@ -54,5 +54,7 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig) -> 
         partial(_objective, dataset.resolve(), pretrained and pretrained.resolve(), run, as_text),
         run.train.optimizer,
         run.launch,
+        run.model_dump(mode="json", include={"preset", "model", "train", "launch"}),
         partial(_describe, run, as_text),
+        place,
     )

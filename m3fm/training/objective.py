@@ -1,6 +1,7 @@
 """What pretraining and multitask training differ in: what to load, and what to compute."""
 
 from collections.abc import Sequence
+from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -21,8 +22,13 @@ from m3fm.model.predictors import task_loss
 from m3fm.phrasing import identity_questions
 from m3fm.tasks import TASKS, variant
 from m3fm.tokens import encode
-from m3fm.training.loop import Batch
+from m3fm.training.batches import Batch, Step
 from m3fm.training.planner import Unit
+
+
+def _stream(seed: int, step: Step) -> list[int]:
+    """The beginning of a seed for what is drawn in a step; that of the validation has another length."""
+    return [seed] if step is None else [seed, step]
 
 
 class Pretraining:
@@ -34,27 +40,34 @@ class Pretraining:
         self.names = list(self.scales)
         self.seed = run.pretrain.optimizer.seed
         self.dataset = dataset
-        series = pd.read_parquet(dataset / "series.parquet")
-        kept = series[(series["status"] == "kept") & series["split"].isin(["train", "val"])]
-        self.series = list(kept.sort_values("series").itertuples())
+        series = pd.read_parquet(dataset / "series.parquet").sort_values("series")
+        kept = series[series["status"] == "kept"]
+        self.series, self.held_out = (
+            list(kept[kept["split"] == split].itertuples()) for split in ("train", "val")
+        )
         torch.manual_seed(self.seed)
         self.model: nn.Module = MAE(CTViT(run.model), run.pretrain, run.model.width)
 
-    def units(self, step: int) -> list[Unit]:
-        """As many units as the batch has micro-batches, each of a scale chosen at random."""
-        rng = np.random.default_rng([self.seed, step])
-        count = self.config.batch // self.config.micro_batch
-        chosen = [self.names[rng.integers(len(self.names))] for _ in range(count)]
+    def units(self, step: Step) -> list[Unit]:
+        """As many units as the batch has micro-batches, each of a random scale; to validate, of all."""
+        if step is None:
+            chosen = self.names * (self.config.validation_batches if self.held_out else 0)
+        else:
+            rng = np.random.default_rng([self.seed, step])
+            count = self.config.batch // self.config.micro_batch
+            chosen = [self.names[rng.integers(len(self.names))] for _ in range(count)]
+        count = len(chosen)
         cost = {name: float(prod(scale.grid)) for name, scale in self.scales.items()}
         return [Unit(name, index, 1.0 / count, cost[name]) for index, name in enumerate(chosen)]
 
-    def load(self, step: int, unit: Unit) -> Batch:
+    def load(self, step: Step, unit: Unit) -> Batch:
         """Random crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
-        rng = np.random.default_rng([self.seed, step, unit.index])
+        rng = np.random.default_rng([*_stream(self.seed, step), unit.index])
+        drawn_from = self.held_out if step is None else self.series
         scale = self.scales[unit.name]
         images, sizes = [], []
         for _ in range(self.config.micro_batch):
-            series = self.series[rng.integers(len(self.series))]
+            series = drawn_from[rng.integers(len(drawn_from))]
             volume = store.open_volume(self.dataset / series.volume)
             box: list[int] = []
             for axis in range(3):
@@ -94,7 +107,9 @@ class Multitask:
         self.seed = run.train.optimizer.seed
         self.tokenizer = tokenizer
         self.tasks = variant(run.train.tasks, run.train.modality)
-        self.mqa = Mqa(dataset, ("train",), run.model.scales, self.tasks)
+        self.mqa, self.held_out = (
+            Mqa(dataset, (split,), run.model.scales, self.tasks) for split in ("train", "val")
+        )
         torch.manual_seed(self.seed)
         self.model: nn.Module = M3FM(run.model, self.tasks)
         # Questions of tasks that the model does not have are of none.
@@ -114,23 +129,33 @@ class Multitask:
                 if task.kind == "screening"
                 else self.config.retrieval_batch // len(retrieval)
             )
-            count = max(1, batch // self.config.micro_batch)
-            text = self.model_config.text.max_tokens
-            tokens = text + (prod(self.model_config.scales[task.scale].grid) if task.scale else 0)
-            weight = self.config.loss_weights.get(name, 1.0) / count
-            units += [Unit(name, index, weight, float(tokens)) for index in range(count)]
+            units += self._micro_batches(name, max(1, batch // self.config.micro_batch))
         return units
 
-    def units(self, step: int) -> list[Unit]:
-        """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
-        return self._units
+    def _micro_batches(self, name: str, count: int) -> list[Unit]:
+        """Units of one task, each of which has the same share of its loss."""
+        scale = self.tasks[name].scale
+        tokens = self.model_config.text.max_tokens
+        tokens += prod(self.model_config.scales[scale].grid) if scale else 0
+        weight = self.config.loss_weights.get(name, 1.0) / count
+        return [Unit(name, index, weight, float(tokens)) for index in range(count)]
 
-    def load(self, step: int, unit: Unit) -> Batch:
+    def units(self, step: Step) -> list[Unit]:
+        """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
+        if step is not None:
+            return self._units
+        held_out = [n for n in self.names if self.tasks[n].kind != "screening" or self.held_out.rows[n]]
+        count = self.config.validation_batches
+        return [unit for name in held_out for unit in self._micro_batches(name, count)]
+
+    def load(self, step: Step, unit: Unit) -> Batch:
         """Samples of one task, and questions of any task and of none for the Task ID predictor."""
-        rng = np.random.default_rng([self.seed, step, list(TASKS).index(unit.name), unit.index])
-        samples = [
-            self.mqa.training_sample(unit.name, rng, self.config) for _ in range(self.config.micro_batch)
-        ]
+        rng = np.random.default_rng([*_stream(self.seed, step), list(TASKS).index(unit.name), unit.index])
+        if step is None:
+            draw = partial(self.held_out.validation_sample, unit.name, rng)
+        else:
+            draw = partial(self.mqa.training_sample, unit.name, rng, self.config)
+        samples = [draw() for _ in range(self.config.micro_batch)]
         batch = collate(samples, self.tokenizer, self.model_config)
         questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)

@@ -7,8 +7,8 @@ from m3fm.artifacts import Reference
 from m3fm.config import RunConfig
 from m3fm.dataset.mqa import check_trainable
 from m3fm.model.checkpoint import write_config
-from m3fm.training.launch import fit_into
-from m3fm.training.loop import Objective
+from m3fm.training.batches import Objective
+from m3fm.training.launch import Place, fit_into
 from m3fm.training.objective import Pretraining
 
 
@@ -16,14 +16,14 @@ def _objective(dataset: Path, run: RunConfig) -> Objective:
     return Pretraining(dataset, run)
 
 
-def pretrain(dataset: Path, out: Path, run: RunConfig) -> None:
+def pretrain(dataset: Path, out: Path, run: RunConfig, place: Place) -> None:
     """Write a checkpoint directory with pretrained CTViT weights (and the MAE decoder's)."""
     check_trainable(dataset)
     inputs: dict[str, object] = {
         "dataset": Reference.to(dataset).digest,
         "model": run.model.digest(),
         "pretrain": run.pretrain.digest(),
-        "launch": run.launch.digest(),
+        "precision": run.launch.precision,
     }
     fit_into(
         "pretraining",
@@ -32,5 +32,7 @@ def pretrain(dataset: Path, out: Path, run: RunConfig) -> None:
         partial(_objective, dataset.resolve(), run),
         run.pretrain.optimizer,
         run.launch,
+        run.model_dump(mode="json", include={"preset", "model", "pretrain", "launch"}),
         partial(write_config, run.model),
+        place,
     )

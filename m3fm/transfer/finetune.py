@@ -26,7 +26,7 @@ from m3fm.artifacts import (
     write_json,
     written_whole,
 )
-from m3fm.cluster import local_ray
+from m3fm.cluster import ray_cluster
 from m3fm.config import FinetuneConfig, LaunchConfig, ModelConfig, OptimizerConfig, RunConfig
 from m3fm.dataset.mqa import Mqa, corpus
 from m3fm.dataset.tables import SPLITS
@@ -35,6 +35,7 @@ from m3fm.model.text import load_tokenizer, train_tokenizer
 from m3fm.progress import tracked
 from m3fm.salt import Salt
 from m3fm.tasks import Modality
+from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.loop import Worker, train
 from m3fm.transfer import report
 from m3fm.transfer.objective import Finetuning, build_model
@@ -182,7 +183,7 @@ def _run_all(experiment: Experiment, folder: Path) -> None:
     if not todo:
         return
     launch = experiment.launch
-    with tracked("fine-tuned folds", len(wanted)) as advance, local_ray(launch.workers):
+    with tracked("fine-tuned folds", len(wanted)) as advance, ray_cluster(launch.workers):
         shared = ray.put(experiment)
         remote = ray.remote(num_cpus=1, num_gpus=launch.gpus_per_worker, max_retries=RETRIES)(run_fold)
         remaining = iter(todo)
@@ -203,11 +204,12 @@ def _run_all(experiment: Experiment, folder: Path) -> None:
 def run_fold(experiment: Experiment, name: str, fold: int, folder: Path) -> None:
     """Train a row of the table on a fold, and write the probabilities of the cases that it did not see."""
     if name == REFERENCE:
-        found = reference_fold(experiment, fold)
-    else:
-        (chosen,) = (v for v in variants(experiment.pretrained is not None) if v.name == name)
-        found = tuned_fold(experiment, chosen, fold)
-    write_json(_of_fold(folder, name, fold), found)
+        write_json(_of_fold(folder, name, fold), reference_fold(experiment, fold))
+        return
+    (chosen,) = (v for v in variants(experiment.pretrained is not None) if v.name == name)
+    checkpoints = Checkpoints(str(folder / f"{name}-{fold}"), 1, {})
+    write_json(_of_fold(folder, name, fold), tuned_fold(experiment, chosen, fold, checkpoints))
+    checkpoints.clear()
 
 
 def _gathered(experiment: Experiment, folder: Path, name: str) -> np.ndarray:
@@ -240,7 +242,9 @@ def reference_features(experiment: Experiment) -> np.ndarray:
     return np.hstack([images, clinical_matrix([case.clinical for case in experiment.cases])])
 
 
-def tuned_fold(experiment: Experiment, variant: Variant, fold: int) -> list[list[float]]:
+def tuned_fold(
+    experiment: Experiment, variant: Variant, fold: int, checkpoints: Checkpoints
+) -> list[list[float]]:
     """A fine-tuned variant's probabilities of a fold's test rows."""
     trained, tested = experiment.folds[fold]
     config = experiment.config
@@ -254,12 +258,13 @@ def tuned_fold(experiment: Experiment, variant: Variant, fold: int) -> list[list
         Tokenizer.from_str(experiment.tokenizer),
         config,
     )
-    alone(objective, config.optimizer, experiment.launch)
+    alone(objective, config.optimizer, experiment.launch, checkpoints)
     return list(objective.probabilities([experiment.cases[row] for row in tested]))
 
 
-def alone(objective: Finetuning, config: OptimizerConfig, launch: LaunchConfig) -> None:
-    """Train in this process, by the loop that all training has, and without checkpoints: a fold is short."""
+def alone(
+    objective: Finetuning, config: OptimizerConfig, launch: LaunchConfig, checkpoints: Checkpoints
+) -> None:
+    """Train in this process, by the loop that all training has; from the newest checkpoint on."""
     device = torch.device("cuda" if launch.gpus_per_worker else "cpu")
-    worker = Worker(0, 1, device, None, lambda step, save: None, lambda step, loss, waiting: None)
-    train(objective, config, launch, worker)
+    train(objective, config, launch, Worker(0, 1, device, checkpoints, lambda row, durable: None))

@@ -16,7 +16,7 @@ from m3fm.model.checkpoint import transfer_weights
 from m3fm.model.m3fm import M3FM
 from m3fm.model.predictors import task_loss
 from m3fm.tasks import Modality, reading
-from m3fm.training.loop import Batch
+from m3fm.training.batches import Batch, Step
 from m3fm.training.objective import collate, model_inputs
 from m3fm.training.planner import Unit
 from m3fm.transfer.rows import Case, sentences
@@ -62,7 +62,7 @@ class Finetuning:
         answers = [case.answer for case in cases]
         self.of_answer = [np.flatnonzero(np.equal(answers, answer)) for answer in sorted(set(answers))]
 
-    def units(self, step: int | None) -> list[Unit]:
+    def units(self, step: Step) -> list[Unit]:
         """The micro-batches of a step; none where the step is None, which is the validation."""
         if step is None:
             return []
@@ -73,8 +73,9 @@ class Finetuning:
         )
         return [Unit(self.task.name, index, 1.0 / count, float(tokens)) for index in range(count)]
 
-    def load(self, step: int, unit: Unit) -> Batch:
+    def load(self, step: Step, unit: Unit) -> Batch:
         """Random rows, every answer as often as any other, with the random changes of training."""
+        assert step is not None, "nothing is validated"
         rng = np.random.default_rng([self.seed, step, unit.index])
         samples = []
         for _ in range(self.config.micro_batch):

@@ -51,8 +51,8 @@ def running_cluster(_one_token):
     """A Ray cluster that another process holds: its address."""
     script = (
         "import ray\n"
-        "from m3fm.cluster import local_ray\n"
-        "with local_ray(2):\n"
+        "from m3fm.cluster import ray_cluster\n"
+        "with ray_cluster(2):\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True)\n"
         "    input()\n"
     )

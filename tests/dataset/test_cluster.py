@@ -43,7 +43,7 @@ def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(m
     before = leftovers() - {left}
 
     def fails():
-        with cluster.local_ray(1):
+        with cluster.ray_cluster(1):
             import ray
 
             assert ray.cluster_resources()["CPU"] == 1
@@ -78,8 +78,8 @@ def test_directory_is_short_wherever_temporary_files_are(monkeypatch, tmp_path):
 def test_a_fresh_process_connects_to_a_cluster_on_the_loopback():
     """In a process of its own: one that has started a cluster before would connect in any case."""
     script = (
-        "from m3fm.cluster import local_ray\n"
-        "with local_ray(1):\n"
+        "from m3fm.cluster import ray_cluster\n"
+        "with ray_cluster(1):\n"
         "    import ray\n"
         "    print(ray.get(ray.remote(lambda: 7).remote()))\n"
     )

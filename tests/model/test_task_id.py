@@ -21,7 +21,7 @@ from m3fm.presets import preset
 from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
 from m3fm.tasks import TASKS
 from m3fm.tokens import encode
-from m3fm.training.loop import learning_rate, parameter_groups
+from m3fm.training.recipe import learning_rate, parameter_groups
 
 STEPS, QUESTIONS_A_STEP = 260, 240
 NAMES = list(TASKS)

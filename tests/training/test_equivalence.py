@@ -18,8 +18,10 @@ from m3fm.model.m3fm import M3FM
 from m3fm.model.predictors import task_loss
 from m3fm.presets import preset
 from m3fm.tasks import TASKS
-from m3fm.training import loop
-from m3fm.training.loop import Batch, Worker
+from m3fm.training import loop, reduce
+from m3fm.training.batches import Batch, Step
+from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.loop import Worker
 from m3fm.training.planner import Unit, assign
 
 RUN = preset("tiny")
@@ -37,7 +39,9 @@ class All:
         self.model: nn.Module = M3FM(RUN.model.model_copy(update={"text": text})).to(dtype)
         self.names = list(TASKS)
 
-    def units(self, step: int) -> list[Unit]:
+    def units(self, step: Step) -> list[Unit]:
+        if step is None:
+            return []
         cost = {name: 10.0 if task.scale else 1.0 for name, task in TASKS.items()}
         return [
             Unit(name, index, 1.0 / MICRO_BATCHES, cost[name])
@@ -45,7 +49,7 @@ class All:
             for index in range(MICRO_BATCHES)
         ]
 
-    def load(self, step: int, unit: Unit) -> Batch:
+    def load(self, step: Step, unit: Unit) -> Batch:
         rng = np.random.default_rng([step, self.names.index(unit.name), unit.index])
         task = TASKS[unit.name]
         ids = torch.from_numpy(rng.integers(5, 900, (1, 10)))
@@ -78,7 +82,7 @@ def gradient(rank: int, size: int, directory: Path) -> None:
     work = [(unit, objective.load(0, unit)) for unit in assign(objective.units(0), size)[rank]]
     scaler = torch.amp.GradScaler("cpu", enabled=False)
     losses, _ = loop.accumulate(objective, 0, work, "float32", scaler, seed=1)
-    loop.reduce_gradients(parameters, losses)
+    reduce.reduce_gradients(parameters, losses)
     if rank == 0:
         flat = torch.cat([parameter.grad.flatten() for parameter in parameters])
         torch.save({"gradient": flat, "losses": losses}, directory / "result.pt")
@@ -90,11 +94,8 @@ def ten_steps(rank: int, size: int, directory: Path) -> None:
     if size > 1:
         dist.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=size)
     objective = All(torch.float64)
-
-    def report(step: int, save: Callable[[Path], None] | None) -> None:
-        pass
-
-    worker = Worker(rank, size, torch.device("cpu"), None, report, lambda *told: None)
+    checkpoints = Checkpoints(str(directory / "checkpoints"), 1, {})
+    worker = Worker(rank, size, torch.device("cpu"), checkpoints, lambda row, durable: None)
     loop.train(objective, OPTIMIZER, LaunchConfig(), worker)
     flat = torch.cat([parameter.detach().flatten() for parameter in objective.model.parameters()])
     torch.save({"parameters": flat}, directory / f"{rank}.pt")
@@ -154,7 +155,7 @@ def test_many_small_buckets_are_as_good_as_one(one, tmp_path):
 
 
 def with_buckets(work: Callable[[int, int, Path], None], size: int, rank: int, *rest: object) -> None:
-    loop.BUCKET_BYTES = size
+    reduce.BUCKET_BYTES = size
     work(rank, *rest)  # type: ignore[arg-type]
 
 

@@ -1,19 +1,23 @@
 """The loop: the same parameters whoever does the work, and wherever it was interrupted."""
 
+import json
 import math
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.training.loop import Batch, Worker, learning_rate, parameter_groups, train
+from m3fm.training.batches import Batch, Step
+from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.loop import VALIDATION, Row, Worker, train
 from m3fm.training.planner import Unit
+from m3fm.training.recipe import learning_rate, parameter_groups
 
 OPTIMIZER = OptimizerConfig(steps=8, warmup=2, lr=0.01, checkpoint_every=3)
 TASKS = [f"task_{i}" for i in range(7)]
@@ -30,10 +34,13 @@ class Toy:
         )
         self.names = TASKS
 
-    def units(self, step: int) -> list[Unit]:
-        return [Unit(name, 0, 1.0, float(i + 1)) for i, name in enumerate(TASKS)]
+    def units(self, step: Step) -> list[Unit]:
+        """The last task has nothing that is held out."""
+        names = TASKS if step is not None else TASKS[:-1]
+        return [Unit(name, 0, 1.0, float(i + 1)) for i, name in enumerate(names)]
 
-    def load(self, step: int, unit: Unit) -> Batch:
+    def load(self, step: Step, unit: Unit) -> Batch:
+        step = 77 if step is None else step
         generator = torch.Generator().manual_seed(1000 * step + TASKS.index(unit.name))
         return {"x": torch.randn(4, 5, generator=generator)}
 
@@ -43,32 +50,32 @@ class Toy:
         return (modules[unit.name](modules["trunk"](batch["x"])) - 1.0).square().mean()
 
 
-def keep(directory: Path, step: int, save: Callable[..., None] | None, stop_at: int | None = None) -> None:
-    if save is not None:
-        target = directory / str(step)
-        target.mkdir(parents=True)
-        save(target)
-    if step == stop_at:
-        raise KeyboardInterrupt
-
-
-def silent(step: int, loss: float, waiting: float) -> None:
+def silent(row: Row, durable: bool) -> None:
     pass
 
 
-def run(
-    rank: int, size: int, directory: Path, restored: Path | None = None, stop_at: int | None = None
-) -> None:
+def worker(rank: int, size: int, directory: Path, tell: Callable[[Row, bool], None] = silent) -> Worker:
+    checkpoints = Checkpoints(str(directory / "checkpoints"), 2, {"a": "test"})
+    return Worker(rank, size, torch.device("cpu"), checkpoints, tell)
+
+
+def run(rank: int, size: int, directory: Path, tell: Callable[[Row, bool], None] = silent) -> None:
     if size > 1:
         dist.init_process_group("gloo", f"file://{directory}.store", rank=rank, world_size=size)
-    report = partial(keep, directory, stop_at=stop_at)
-    train(Toy(), OPTIMIZER, LaunchConfig(), Worker(rank, size, torch.device("cpu"), restored, report, silent))
+    train(Toy(), OPTIMIZER, LaunchConfig(), worker(rank, size, directory, tell))
+
+
+def last(directory: Path) -> Path:
+    checkpoints = worker(0, 1, directory).checkpoints
+    found = checkpoints.newest(directory / "last")
+    assert found is not None
+    assert found.step == OPTIMIZER.steps
+    return directory / "last"
 
 
 def weights(directory: Path) -> Tensor:
-    from safetensors.torch import load_file
-
-    return torch.cat([tensor.flatten() for tensor in load_file(directory / "8/model.safetensors").values()])
+    tensors = load_file(last(directory) / "model.safetensors").values()
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 @pytest.fixture(scope="module")
@@ -84,12 +91,42 @@ def test_workers_together_do_what_one_does_alone(alone: Path, tmp_path: Path, si
     torch.testing.assert_close(weights(tmp_path / "many"), weights(alone), atol=1e-6, rtol=1e-5)
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [0, 2, 3, 5, 6])
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: Path, stop: int) -> None:
+    def interrupt(row: Row, durable: bool) -> None:
+        if row["step"] == stop:
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        run(0, 1, tmp_path, stop_at=3)
-    run(0, 1, tmp_path, restored=tmp_path / "3")
+        run(0, 1, tmp_path, interrupt)
+    rows: list[Row] = []
+    run(0, 1, tmp_path, lambda row, durable: rows.append(row))
     assert torch.equal(weights(tmp_path), weights(alone))
-    assert (tmp_path / "8/state.json").read_text() == (alone / "8/state.json").read_text()
+    assert (last(tmp_path) / "history.jsonl").read_text() == (last(alone) / "history.jsonl").read_text()
+    assert rows[0]["step"] == stop // 3 * 3, "it goes on after the last checkpoint"
+
+
+def test_validation_is_of_what_is_held_out_and_changes_nothing(alone: Path, tmp_path: Path) -> None:
+    class Unvalidated(Toy):
+        def units(self, step: Step) -> list[Unit]:
+            return [] if step is None else super().units(step)
+
+    rows: list[Row] = []
+    train(Unvalidated(), OPTIMIZER, LaunchConfig(), worker(0, 1, tmp_path, lambda row, _: rows.append(row)))
+    assert torch.equal(weights(tmp_path), weights(alone))
+    assert not any(name.startswith(VALIDATION) for row in rows for name in row)
+
+    lines = (last(alone) / "history.jsonl").read_text().splitlines()
+    validated = [json.loads(line) for line in lines]
+    assert [row["step"] + 1 for row in validated if f"{VALIDATION}task_0" in row] == [3, 6, 8]
+    # Without dropout, from the weights that were saved.
+    toy = Toy()
+    toy.model.load_state_dict(load_file(last(alone) / "model.safetensors"))
+    toy.model.eval()
+    for unit in toy.units(None):
+        expected = float(toy.loss(unit, toy.load(None, unit)).detach())
+        assert validated[-1][f"{VALIDATION}{unit.name}"] == pytest.approx(expected, rel=1e-6)
+    assert f"{VALIDATION}task_6" not in validated[-1]
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(tmp_path: Path) -> None:
@@ -97,11 +134,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(tmp_path: Pa
         def loss(self, unit: Unit, batch: Batch) -> Tensor:
             return super().loss(unit, batch) * (math.nan if unit.name == "task_3" else 1.0)
 
-    worker = Worker(0, 1, torch.device("cpu"), None, partial(keep, tmp_path), silent)
     with pytest.raises(
         FloatingPointError, match=r"step 0: the loss of task_3 \(micro-batch 0\) is not finite"
     ):
-        train(Broken(), OPTIMIZER, LaunchConfig(), worker)
+        train(Broken(), OPTIMIZER, LaunchConfig(), worker(0, 1, tmp_path))
 
 
 def diverge(rank: int, size: int, directory: Path) -> None:
@@ -111,9 +147,8 @@ def diverge(rank: int, size: int, directory: Path) -> None:
         def loss(self, unit: Unit, batch: Batch) -> Tensor:
             return super().loss(unit, batch) * (math.inf if unit.name == "task_5" else 1.0)
 
-    worker = Worker(rank, size, torch.device("cpu"), None, partial(keep, directory), silent)
     try:
-        train(Broken(), OPTIMIZER, LaunchConfig(), worker)
+        train(Broken(), OPTIMIZER, LaunchConfig(), worker(rank, size, directory))
     except FloatingPointError as error:
         (directory / f"{rank}.txt").write_text(str(error))
 

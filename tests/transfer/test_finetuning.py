@@ -138,12 +138,13 @@ def test_a_variant_reads_its_modality_alone(dataset, tokenizer, tmp_path, modali
 
 def test_training_separates_what_can_be_told_apart(dataset, tokenizer, tmp_path):
     from m3fm.config import LaunchConfig
+    from m3fm.training.checkpoints import Checkpoints
     from m3fm.transfer.finetune import alone
     from m3fm.transfer.report import auc
 
     found = finetuning(dataset, tokenizer, read(write_task(tmp_path, scale=SCALE)), "image")
     config = RUN.finetune.optimizer.model_copy(update={"steps": 30, "layer_decay": 1.0})
-    alone(found, config, LaunchConfig())
+    alone(found, config, LaunchConfig(), Checkpoints(str(tmp_path / "checkpoints"), 1, {}))
     answers = np.array([case.answer for case in found.cases])
     assert auc(answers, np.array(list(found.probabilities(found.cases)))) > 0.9
 

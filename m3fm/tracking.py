@@ -1,0 +1,114 @@
+"""A training run in MLflow: its configuration, and every step once, however often the run was interrupted."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from m3fm.registry import EXPERIMENT, METRICS_AT_ONCE, PARAMS_AT_ONCE, flat
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FLUSH_SECONDS = 10.0
+"""How old a step may become before MLflow is told of it."""
+
+logger = logging.getLogger(__name__)
+
+
+def _client(uri: str) -> "MlflowClient":
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    # A server that is away for a while must not hold up training: what it misses is told later.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def begin(uri: str, name: str, params: Mapping[str, Any]) -> str:
+    """Make a run in the experiment; gives its id."""
+    from mlflow.entities import Param
+
+    client = _client(uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    run_id = str(client.create_run(experiment, run_name=name).info.run_id)
+    values = [Param(key, str(value)) for key, value in flat(params)]
+    for start in range(0, len(values), PARAMS_AT_ONCE):
+        client.log_batch(run_id, params=values[start : start + PARAMS_AT_ONCE])
+    return run_id
+
+
+def has(uri: str, run_id: str) -> bool:
+    """Whether there is such a run."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _client(uri).get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
+def set_status(uri: str, run_id: str, status: str) -> None:
+    """Say how a run goes: RUNNING, FINISHED or FAILED."""
+    _client(uri).update_run(run_id, status=status)
+
+
+class Steps:
+    """Tells MLflow of a run's steps, in requests that it takes whole or not at all."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self._client, self._run_id = _client(uri), run_id
+        self._last = int(self._client.get_run(run_id).data.metrics.get("step", -1))
+        self._rows: list[dict[str, float]] = []
+        self._told = time.monotonic()
+
+    def add(self, row: Mapping[str, float]) -> None:
+        """Take the measures of a step, of which one is its number, `step`; a step that is known is left out.
+
+        A run that goes on after an interruption does some steps again; they come out the same.
+        """
+        if row["step"] <= self._last:
+            return
+        self._last = int(row["step"])
+        self._rows.append({**row, "time": time.time()})
+        if time.monotonic() - self._told > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell MLflow of all steps so far; where it is not there, they wait."""
+        from mlflow.exceptions import MlflowException
+
+        self._told = time.monotonic()
+        try:
+            while self._rows:
+                rows = self._at_once()
+                metrics = [metric for row in rows for metric in _metrics(row)]
+                self._client.log_batch(self._run_id, metrics=metrics)
+                del self._rows[: len(rows)]
+        except MlflowException as error:
+            logger.warning("MLflow is told later of %d steps: %s", len(self._rows), error)
+
+    def _at_once(self) -> list[dict[str, float]]:
+        """The next steps that fit into one request."""
+        rows: list[dict[str, float]] = []
+        count = 0
+        for row in self._rows:
+            count += len(row)
+            if rows and count > METRICS_AT_ONCE:
+                break
+            rows.append(row)
+        return rows
+
+
+def _metrics(row: Mapping[str, float]) -> "Iterator[Any]":
+    from mlflow.entities import Metric
+
+    moment = int(1000 * row["time"])
+    for name, value in row.items():
+        if name != "time":
+            yield Metric(name, float(value), moment, int(row["step"]))

@@ -1,0 +1,100 @@
+"""Micro-batches on their way to the loop: who loads which, in which order, and the time it waits."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from m3fm.config import LaunchConfig
+from m3fm.training.planner import Unit, assign
+
+Batch = dict[str, Tensor]
+"""By name; the first dimension of the first tensor counts the samples."""
+Step = int | None
+"""An optimiser step from 0; None is the validation, whose micro-batches are the same every time."""
+
+
+class Objective(Protocol):
+    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
+
+    model: nn.Module
+    names: list[str]
+    """Of the units: tasks or scales."""
+
+    def units(self, step: Step) -> list[Unit]:
+        """The micro-batches of an optimiser step, or of the validation; none where nothing is held out."""
+
+    def load(self, step: Step, unit: Unit) -> Batch:
+        """The tensors of a micro-batch."""
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """The mean loss of a micro-batch."""
+
+
+class Share(Dataset[tuple[Step, Unit, Batch]]):
+    """A worker's micro-batches, by step and unit."""
+
+    def __init__(self, objective: Objective, rank: int, size: int) -> None:
+        self.objective, self.rank, self.size = objective, rank, size
+
+    def __getitem__(self, item: tuple[Step, Unit]) -> tuple[Step, Unit, Batch]:
+        """Step, unit, tensors."""
+        step, unit = item
+        return step, unit, self.objective.load(step, unit)
+
+    def items(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Unit]]:
+        """What this worker has to do in some steps, in order."""
+        known: list[Unit] = []
+        mine: list[Unit] = []
+        for step in steps:
+            units = self.objective.units(step)
+            if units != known:
+                known, mine = units, assign(units, self.size)[self.rank]
+            yield from ((step, unit) for unit in mine)
+
+    def loaded(self, steps: Iterable[Step], launch: LaunchConfig) -> Iterator[tuple[Step, Unit, Batch]]:
+        """The micro-batches of some steps, read ahead by as many processes as `launch` says."""
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=self.items(steps),
+                num_workers=launch.loaders,
+                pin_memory=launch.gpus_per_worker > 0,
+            )
+        )
+
+
+class Waiting:
+    """Items of an iterator, and the seconds that went by in waiting for them."""
+
+    def __init__(self, items: Iterator[tuple[Step, Unit, Batch]]) -> None:
+        self.items = items
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[tuple[Step, Unit, Batch]]:
+        """The items."""
+        return self
+
+    def __next__(self) -> tuple[Step, Unit, Batch]:
+        """The next item, once it is there."""
+        asked = time.monotonic()
+        try:
+            return next(self.items)
+        finally:
+            self.seconds += time.monotonic() - asked
+
+
+def by_step(
+    items: Iterator[tuple[Step, Unit, Batch]], steps: Iterable[Step]
+) -> Iterator[list[tuple[Unit, Batch]]]:
+    """Group a worker's micro-batches by optimiser step; a step without any gives an empty list."""
+    pending = next(items, None)
+    for step in steps:
+        group = []
+        while pending is not None and pending[0] == step:
+            group.append(pending[1:])
+            pending = next(items, None)
+        yield group
