@@ -8,6 +8,7 @@ the version is made last, in one transaction with its tags, so whatever has a ve
 MLflow is told through its client alone: nothing of a model is pickled, a bundle is a directory of artifacts.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -62,6 +63,7 @@ class Registry:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:
             home.mkdir(parents=True, exist_ok=True)
+            _make_database(home / "mlflow.db")
             uri = f"sqlite:///{home / 'mlflow.db'}"
         registry = cls(uri)
         if registry.client.get_experiment_by_name(EXPERIMENT) is None:
@@ -153,6 +155,22 @@ class Registry:
             raise InputError(
                 f"{label} is damaged and was not kept; pull or register it again ({error})"
             ) from error
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's database, if it is not there; whole, as MLflow cannot use one that it has half made."""
+    if path.exists():
+        return
+    from mlflow import MlflowClient
+
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+    MlflowClient(tracking_uri=f"sqlite:///{partial}").search_experiments(max_results=1)
+    # A link, unlike a renaming, never takes the place of what another process has made meanwhile.
+    with contextlib.suppress(FileExistsError):
+        os.link(partial, path)
+    partial.unlink()
 
 
 def _registered(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None":

@@ -1,6 +1,7 @@
 """`m3fm train` in processes of its own, on a small simulated cohort: for what kills, moves or submits it."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from m3fm.artifacts import Reference
+from m3fm.registry import Registry
 
 PARAMS = """
 preset: tiny
@@ -38,6 +40,8 @@ class Runs:
         (self.root / "params.yaml").write_text(PARAMS)
         for command in (["simulate", "cohort"], ["curate", "cohort", "data"]):
             self.run(*command)
+        # MLflow cannot use a database in whose making it was killed.
+        Registry.of(self.root / "state")
 
     def environment(self, out: str) -> dict[str, str]:
         """What a training to `out` finds in its environment: an MLflow of its own."""
@@ -63,6 +67,8 @@ class Runs:
         self, out: str, *options: str, before: tuple[str, ...] = (), **variables: str
     ) -> subprocess.Popen[str]:
         """Start a training to `out`, its output in `out.log`."""
+        if not (self.root / f"{out}.db").exists():
+            shutil.copy(self.root / "state/mlflow/mlflow.db", self.root / f"{out}.db")
         with (self.root / f"{out}.log").open("a") as log:
             return subprocess.Popen(
                 [*before, *M3FM, "train", str(self.root / "data"), str(self.root / out), *options],
