@@ -195,7 +195,10 @@ def _run_all(experiment: Experiment, folder: Path) -> None:
             if not running:
                 return
             (ready,), _ = ray.wait(list(running))
-            ray.get(ready)
+            try:
+                ray.get(ready)
+            except ray.exceptions.RayTaskError as failed:
+                raise failed.cause from failed
             name, fold = running.pop(ready)
             done += 1
             advance(done, f"{name}, fold {fold + 1}")

@@ -1,6 +1,7 @@
 """Fine-tuning: what is taken from a checkpoint, what is trained on, and what is written."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,6 +227,26 @@ def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tm
     before, after = (pd.read_parquet(tmp_path / n / "predictions/ct.parquet") for n in ("first", "resumed"))
     same = [list(a) == list(b) for a, b in zip(before["probabilities"], after["probabilities"])]
     assert same == list(after["fold"] != 1)
+
+
+@pytest.mark.slow
+def test_what_goes_wrong_in_a_fold_is_one_line(dataset, multitask, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(multitask, damaged)
+    given = load_file(damaged / "model.safetensors")
+    del given["image_to_task.weight"]
+    save_file(given, damaged / "model.safetensors")
+    config = RUN.finetune.model_copy(update={"folds": 2})
+    with pytest.raises(InputError, match="it lacks image_to_task") as failure:
+        finetune(
+            dataset,
+            write_task(tmp_path / "task"),
+            tmp_path / "out",
+            RUN.model_copy(update={"finetune": config}),
+            damaged,
+        )
+    assert "\n" not in str(failure.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_preset_can_be_fine_tuned():
