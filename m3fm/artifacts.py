@@ -18,7 +18,7 @@ from typing import Any
 
 from m3fm.errors import InputError
 
-KINDS = ("cohort", "dataset", "validation", "checkpoint", "evaluation", "bundle")
+KINDS = ("cohort", "dataset", "validation", "checkpoint", "evaluation", "finetuning", "bundle")
 MANIFESTS = tuple(f"{kind}.json" for kind in KINDS)
 
 

@@ -238,7 +238,20 @@ class PretrainConfig(Config):
         return self
 
 
-class TrainConfig(Config):
+class AugmentConfig(Config):
+    """What changes at random in every sample that is trained on (paper, Training details)."""
+
+    element_dropout: Share = 0.2
+    """Share of clinical elements left out of the text."""
+    hu_shift: NotNegative = 50.0
+    """Largest shift of either end of the HU window."""
+    rotation_degrees: NotNegative = 10.0
+    """Largest in-plane rotation."""
+    padding_mm: NotNegative = 10.0
+    """Largest margin added to each side of a region's box."""
+
+
+class TrainConfig(AugmentConfig):
     """Task-parallel multitask training (paper, Multitask learning and Training details)."""
 
     optimizer: OptimizerConfig
@@ -262,13 +275,6 @@ class TrainConfig(Config):
     """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
     identity_weight: Positive = 0.3
     """Of the loss of knowing the task, beside the loss of its answer."""
-    element_dropout: Share = 0.2
-    """Share of clinical elements left out of the text, at random."""
-    hu_shift: NotNegative = 50.0
-    rotation_degrees: NotNegative = 10.0
-    """Largest in-plane rotation."""
-    padding_mm: NotNegative = 10.0
-    """Largest random margin added to each side of a region's box."""
     validation_batches: Natural = 2
     """Micro-batches of each task, drawn from the validation patients."""
 
@@ -321,6 +327,26 @@ class Costs(Config):
     """With `text`, for the tasks that read text alone."""
 
 
+class FinetuneConfig(AugmentConfig):
+    """Fine-tuning on a new task, in cross-validation by patient (paper, Fig. 7; docs/transfer.md)."""
+
+    optimizer: OptimizerConfig
+    """Its seed draws the folds, too."""
+    folds: int = Field(default=5, ge=2)
+    batch: Count = 12
+    """Samples in one optimiser step, every answer as often as any other."""
+    micro_batch: Count = 12
+    reference_features: Count = 20
+    """How many image features and clinical variables the reference row keeps, chosen anew in every fold."""
+    reference_c: Positive = 1.0
+    """Inverse strength of the penalty in the reference row's logistic regression."""
+
+    @model_validator(mode="after")
+    def _micro_batches_fill_the_batch(self) -> Self:
+        check_whole("batch", self.batch, self.micro_batch)
+        return self
+
+
 class LaunchConfig(Config):
     """How many Ray workers do the work."""
 
@@ -357,6 +383,7 @@ class RunConfig(Config):
     model: ModelConfig
     pretrain: PretrainConfig
     train: TrainConfig
+    finetune: FinetuneConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     launch: LaunchConfig = LaunchConfig()
     registered_model: str = Field(default="m3fm", pattern=r"^[A-Za-z0-9_.-]+$")

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from m3fm.config import (
     Costs,
+    FinetuneConfig,
     LaunchConfig,
     ModelConfig,
     OptimizerConfig,
@@ -72,6 +73,10 @@ def _paper_run(
             optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95),
             identity_questions=4,
         ),
+        # The paper does not say how it fine-tuned; the rates are those of its multitask training.
+        finetune=FinetuneConfig(
+            optimizer=OptimizerConfig(steps=1_000, warmup=100, lr=2e-4, layer_decay=0.95)
+        ),
         launch=LaunchConfig(
             workers=192,
             gpus_per_worker=1.0,
@@ -114,6 +119,12 @@ def _tiny_run() -> RunConfig:
             rotation_degrees=0.0,
         ),
         launch=LaunchConfig(costs=TINY_COSTS),
+        finetune=FinetuneConfig(
+            optimizer=OptimizerConfig(steps=100, warmup=10, lr=1e-3, layer_decay=0.8),
+            batch=16,
+            micro_batch=16,
+            rotation_degrees=0.0,
+        ),
     )
 
 
@@ -158,6 +169,11 @@ def load(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = [".".join(str(part) for part in first["loc"])] if first["loc"] else []
-        raise InputError(f"{', '.join([str(path), *where])}: {first['msg']}") from error
+        raise invalid(path, error) from error
+
+
+def invalid(path: Path, error: ValidationError) -> InputError:
+    """What is said of the first thing that is wrong in a file."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return InputError(f"{path}{', ' if where else ''}{where}: {first['msg'].removeprefix('Value error, ')}")

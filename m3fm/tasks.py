@@ -166,11 +166,19 @@ def variant(names: Sequence[str] | None, modality: Modality) -> dict[str, Task]:
     are then left out.
     """
     chosen = (task for task in _TABLE if names is None or task.name in names)
-    if modality == "text":
-        return {task.name: replace(task, scale=None, region=None) for task in chosen}
-    if modality == "image":
-        return {task.name: replace(task, text=False) for task in chosen if task.scale is not None}
-    return {task.name: task for task in chosen}
+    return {
+        task.name: reading(task, modality) for task in chosen if modality != "image" or task.scale is not None
+    }
+
+
+def reading(task: Task, modality: Modality) -> Task:
+    """The task of a model that reads images, text or both."""
+    match modality:
+        case "text":
+            return replace(task, scale=None, region=None)
+        case "image":
+            return replace(task, text=False)
+    return task
 
 
 def head_slices(tasks: Iterable[Task]) -> dict[str, dict[str, slice]]:

@@ -50,6 +50,27 @@ def results(evaluation: Path, as_json: bool = False) -> None:
     Console().print(table)
 
 
+def finetuned(out: Path, as_json: bool = False) -> None:
+    """Print what came of fine-tuning: the AUC of each row over the folds, and what that says in words."""
+    content = read_manifest(out)
+    if as_json:
+        keys = ("task", "counts", "left_out", "simulated", "table", "verdict", "notes")
+        print(json.dumps({key: content[key] for key in keys}))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = content["table"]
+    heads = (f"{'' if number else 'fold '}{number + 1}" for number in range(len(rows[0]["folds"])))
+    table = Table("", "AUC", *heads, title=content["task"]["title"], title_justify="left")
+    for row in rows:
+        folds = (f"{value:.3f}" for value in row["folds"])
+        table.add_row(row["title"], f"{row['auc']:.3f} ± {row['deviation']:.3f}", *folds)
+    Console().print(table)
+    for line in (content["verdict"], *content["notes"], f"report: {out / 'report.html'}"):
+        print(line)
+
+
 def headlines(evaluation: Path) -> list[dict[str, Any]]:
     """The row that stands for each task, out of an evaluation's manifest."""
     keys = ("task", "title", "metric", "patients", "auc", "low", "high", "note")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, StateDirectory, app, configured, entered
-from m3fm.cli.show import made, results
+from m3fm.cli.show import finetuned, made, results
 from m3fm.environment import State
 from m3fm.errors import InputError
 
@@ -182,6 +182,31 @@ def _submitted(
 
     given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
     raise typer.Exit(submit(address, command, [*map(str, paths), *given], run))
+
+
+@app.command(rich_help_panel=STEPS)
+def finetune(
+    dataset: Dataset,
+    task: Annotated[Path, typer.Argument(help="YAML file that describes the task (docs/transfer.md).")],
+    out: Out,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(help="Directory that m3fm train or m3fm pretrain wrote; without, all from scratch."),
+    ] = None,
+    params: Params = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune on a new task, in cross-validation beside a reference. Interrupted, the same command goes on.
+
+    Prints the table that is in OUT/report.html, too; predictions of every row are in OUT/predictions.
+    """
+    run = configured(params)
+    _existing(dataset=dataset, pretrained=pretrained)
+    entered()
+    from m3fm.transfer.finetune import finetune
+
+    finetune(dataset, task, out, run, pretrained)
+    finetuned(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)

@@ -5,7 +5,7 @@ construction, step 4). What a sample holds is a function of its row and of one r
 worker makes the same sample at any time. Without torch.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from m3fm import clinical
 from m3fm.cohort.source import Nodule
-from m3fm.config import Scale, TrainConfig
+from m3fm.config import AugmentConfig, Scale
 from m3fm.ct import store, transforms
 from m3fm.dataset.rows import Grouped, Row, Rows
 from m3fm.errors import InputError
@@ -114,18 +114,18 @@ class Mqa:
         """A row of a task, every class as often as any other, however rare it is."""
         return self.rows[task].draw(rng)
 
-    def training_sample(self, task: str, rng: np.random.Generator, config: TrainConfig) -> Sample:
+    def training_sample(self, task: str, rng: np.random.Generator, config: AugmentConfig) -> Sample:
         """A random sample of a task with every random change that training makes."""
         if self.tasks[task].kind == "retrieval":
             return retrieval_sample(task, rng)
         row = self.draw(task, rng)
         question = QUESTIONS[task][rng.integers(len(QUESTIONS[task]))]
         text = self.text(task, row, rng, config.element_dropout)
-        return self._with_image(self.tasks[task], row, question, text, rng, config)
+        return self.with_image(self.tasks[task], row, question, text, rng, config)
 
     def validation_sample(self, task: str, rng: np.random.Generator) -> Sample:
         """A random sample of a task as evaluation sees it."""
-        if TASKS[task].kind == "retrieval":
+        if self.tasks[task].kind == "retrieval":
             return retrieval_sample(task, rng)
         return self.sample(task, self.draw(task, rng), int(rng.integers(2**31)))
 
@@ -133,7 +133,7 @@ class Mqa:
         """The sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
         text = self.text(task, row)
         rng = np.random.default_rng([number])
-        return self._with_image(self.tasks[task], row, QUESTIONS[task][0], text, rng, None)
+        return self.with_image(self.tasks[task], row, QUESTIONS[task][0], text, rng, None)
 
     def text(
         self, task: str, row: Row, rng: np.random.Generator | None = None, dropout: float = 0.0
@@ -143,30 +143,31 @@ class Mqa:
             return None
         if task == "lung_rads":
             return clinical.nodule_report(self.nodules(row.exam))
-        sentences = clinical.sentences(self.elements(row.exam))
-        if rng is not None:
-            kept = [sentence for sentence in sentences if rng.random() >= dropout]
-            sentences = [kept[i] for i in rng.permutation(len(kept))]
-        return " ".join(sentences)
+        return joined(clinical.sentences(self.elements(row.exam)), rng, dropout)
 
-    def _with_image(
+    def region(self, task: Task, row: Row, number: int = 0) -> tuple[Any, np.ndarray, Box]:
+        """A series of the row's exam, the preferred one first: what it is, its HU, and the task's box."""
+        series = SimpleNamespace(**self._series.row(row.exam, number))
+        name = f"{row.side}_lung" if task.region == "one_lung" else str(task.region)
+        box: Box = tuple(map(int, getattr(series, name)))  # type: ignore[assignment]
+        return series, store.open_volume(self.dataset / series.volume), box
+
+    def with_image(
         self,
         task: Task,
         row: Row,
         question: str,
         text: str | None,
         rng: np.random.Generator,
-        config: TrainConfig | None,
+        config: AugmentConfig | None,
     ) -> Sample:
+        """The sample of a row, with its region of a series: any, randomly changed, or else the preferred."""
         if task.scale is None:
             return Sample(question=question, text=text, label=row.label, mask=row.mask)
         number = 0 if config is None else int(rng.integers(self._series.count(row.exam)))
-        series = SimpleNamespace(**self._series.row(row.exam, number))
-        volume = store.open_volume(self.dataset / series.volume)
+        series, volume, box = self.region(task, row, number)
         voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
         scale = self.scales[task.scale]
-        region = f"{row.side}_lung" if task.region == "one_lung" else task.region
-        box: Box = tuple(map(int, getattr(series, str(region))))  # type: ignore[assignment]
         if config is not None:
             box = _padded(box, volume.shape, voxel_size, config.padding_mm, rng)
         if task.scale == "nodule":
@@ -190,6 +191,14 @@ class Mqa:
         )
 
 
+def joined(sentences: Sequence[str], rng: np.random.Generator | None = None, dropout: float = 0.0) -> str:
+    """Sentences as one text; with `rng` some of them in random order, each left out with `dropout`."""
+    if rng is not None:
+        kept = [sentence for sentence in sentences if rng.random() >= dropout]
+        sentences = [kept[i] for i in rng.permutation(len(kept))]
+    return " ".join(sentences)
+
+
 def _padded(
     box: Box,
     shape: tuple[int, ...],
@@ -208,7 +217,7 @@ def _padded(
 
 
 def _nodule_slice(
-    row: Row, series: Any, box: Box, rng: np.random.Generator, config: TrainConfig | None
+    row: Row, series: Any, box: Box, rng: np.random.Generator, config: AugmentConfig | None
 ) -> int:
     """Slice index to look at: the nodule's (in training, a few off it), or any of a lung without one."""
     if row.slice_number < 0:

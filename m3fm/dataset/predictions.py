@@ -4,6 +4,7 @@ One row per sample and question: exam, patient, task, side, nodule, question, pr
 split, model. Other systems' answers are compared by writing the same table.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +14,52 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from great_expectations.expectations.row_conditions import Column
+from pydantic import TypeAdapter
 
 from m3fm.dataset.columns import is_prefix, lengths, matrix, rises
 from m3fm.dataset.expectations import between, equal, one_of, true, without_phi
 from m3fm.dataset.tables import SPLITS
 from m3fm.errors import InputError
 from m3fm.evaluation.decisions import COLUMNS, KEY
-from m3fm.tasks import LUNGS, TASKS, YEARS
+from m3fm.tasks import LUNGS, TASKS, YEARS, Task
 
 LISTS = ("probabilities", "label", "mask")
 DIGITS = 3
 TOLERANCE = 1e-3
 """How far the probabilities of a choice may be from 1 together: other systems round."""
 
-_FACTS = pd.DataFrame(
-    {
-        "task": list(TASKS),
-        "loss": [task.loss for task in TASKS.values()],
-        "answers": [len(task.answers) for task in TASKS.values()],
-    }
-)
+BESIDE = "tasks.json"
+"""File beside a table whose predictions are of tasks that are not in `m3fm.tasks`."""
 
 
-def suite() -> list[Any]:
-    """The expectations of a table of predictions."""
+def known_tasks(path: Path) -> dict[str, Task]:
+    """The tasks that a table may have predictions of: ours, and those that a file beside it describes."""
+    beside = path.with_name(BESIDE)
+    if not beside.is_file():
+        return TASKS
+    try:
+        found = TypeAdapter(list[Task]).validate_json(beside.read_text())
+    except ValueError as error:
+        raise InputError(f"{beside} describes no tasks: {' '.join(str(error).split())}") from error
+    return {**TASKS, **{task.name: task for task in found}}
+
+
+def _facts(tasks: Mapping[str, Task]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "task": list(tasks),
+            "loss": [task.loss for task in tasks.values()],
+            "answers": [len(task.answers) for task in tasks.values()],
+        }
+    )
+
+
+def suite(tasks: Mapping[str, Task] = TASKS) -> list[Any]:
+    """The expectations of a table of predictions of some tasks."""
     choice, hazard, digits = (Column("loss") == loss for loss in ("softmax", "hazard", "digits"))
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=1),
-        one_of("task", TASKS),
+        one_of("task", tasks),
         gxe.ExpectCompoundColumnsToBeUnique(column_list=KEY),
         *(gxe.ExpectColumnValuesToNotBeNull(column=column) for column in ("exam", "patient", "question")),
         *without_phi("exam", "patient"),
@@ -63,14 +82,14 @@ def suite() -> list[Any]:
     ]
 
 
-def measured(path: Path) -> pd.DataFrame:
+def measured(path: Path, tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
     """A table of predictions with what is measured of its lists instead of these.
 
     Raises InputError where the file is no such table.
     """
     table = _read(path)
     rows = table.select([name for name in COLUMNS if name not in LISTS]).to_pandas()
-    facts = rows[["task"]].merge(_FACTS, how="left", on="task")
+    facts = rows[["task"]].merge(_facts(tasks), how="left", on="task")
     digits, hazard = facts["loss"] == "digits", facts["loss"] == "hazard"
     outputs, labels, masks = (lengths(table[name]) for name in LISTS)
     probabilities, values = matrix(table["probabilities"], 10 * DIGITS), matrix(table["label"])

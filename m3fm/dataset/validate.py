@@ -44,8 +44,9 @@ def validate_predictions(table: Path, out: Path) -> None:
     from m3fm.dataset import predictions
 
     def run(context: Any) -> Results:
-        measured = predictions.measured(table)
-        return {"predictions": run_suite(context, "predictions", predictions.suite(), measured)}
+        tasks = predictions.known_tasks(table)
+        measured = predictions.measured(table, tasks)
+        return {"predictions": run_suite(context, "predictions", predictions.suite(tasks), measured)}
 
     if not table.is_file():
         raise InputError(f"{table} is no file: give a table of predictions in parquet")

@@ -94,6 +94,33 @@ def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) ->
     return _plot(f"Scores: {title}", _axes(labels, axis, "share of the class") + "".join(shapes))
 
 
+def bars(folds: Mapping[str, Sequence[float]], title: str) -> str:
+    """Means of values from 0 to 1 as bars, with their standard deviation, and every value as a dot."""
+    apart = 110
+    width = LEFT + apart * len(folds) + MARGIN
+    shapes = []
+    for tick in (0, 0.25, 0.5, 0.75, 1):
+        shapes.append(
+            f'<line x1="{LEFT}" y1="{_y(tick):g}" x2="{width - MARGIN}" y2="{_y(tick):g}" class="tick"/>'
+            f'<text x="{LEFT - 5}" y="{_y(tick) + 3.5:g}" text-anchor="end">{tick:g}</text>'
+        )
+    for number, (name, values) in enumerate(folds.items()):
+        middle, colour = LEFT + apart * (number + 0.5), COLOURS[number]
+        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+        low, high = _y(mean - deviation), _y(mean + deviation)
+        shapes.append(
+            f'<rect x="{middle - 20:g}" y="{_y(mean):.1f}" width="40" height="{_y(0) - _y(mean):.1f}" '
+            f'fill="{colour}" fill-opacity="0.3" stroke="{colour}"/>'
+            f'<path d="M{middle:g} {low:.1f}V{high:.1f}M{middle - 7:g} {low:.1f}h14M{middle - 7:g} '
+            f'{high:.1f}h14" stroke="#1d2733" stroke-width="1.5"/>'
+            + "".join(
+                f'<circle cx="{middle + 12:g}" cy="{_y(v):.1f}" r="2.5" fill="{colour}"/>' for v in values
+            )
+            + f'<text x="{middle:g}" y="{_y(0) + 14}" text-anchor="middle">{escape(name)}</text>'
+        )
+    return _plot(title, "".join(shapes), width)
+
+
 def interval_bar(value: float, low: float, high: float, chance: float | None) -> str:
     """A value from 0 to 1 and its interval, on a line; grey where the interval reaches chance."""
     width, middle = 200, 9
@@ -152,8 +179,8 @@ def _axes(vertical: tuple[str, ...], x_name: str, y_name: str, horizontal: tuple
     return "".join(parts)
 
 
-def _plot(title: str, content: str) -> str:
-    width, height = LEFT + SIDE + MARGIN, MARGIN + SIDE + BELOW
+def _plot(title: str, content: str, width: int = LEFT + SIDE + MARGIN) -> str:
+    height = MARGIN + SIDE + BELOW
     return (
         f'<svg class="plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(title)}">{content}</svg>'

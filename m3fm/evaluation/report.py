@@ -82,14 +82,22 @@ def page(
             for name, task in TASKS.items()
         ),
     ]
-    phantoms = f"<br>{PHANTOMS}." if context.get("simulated") else ""
+    purpose = (
+        "How well one model answers the tasks of lung cancer screening, each measured on patients of one"
+        " split."
+    )
+    return framed("M3FM evaluation", purpose, sections, simulated=bool(context.get("simulated")))
+
+
+def framed(title: str, purpose: str, sections: Sequence[str], *, simulated: bool) -> str:
+    """A page of sections, with what must stand above any result."""
+    phantoms = f"<br>{PHANTOMS}." if simulated else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>M3FM evaluation</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        "<h1>M3FM evaluation</h1>\n"
-        '<p class="muted">How well one model answers the tasks of lung cancer screening, each measured on '
-        f'patients of one split.</p>\n<div class="notice">{NOTICE}{phantoms}</div>\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n"
+        f'<p class="muted">{escape(purpose)}</p>\n<div class="notice">{NOTICE}{phantoms}</div>\n'
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )

@@ -1,7 +1,7 @@
 """Checkpoints: a directory of safetensors, configuration, tasks and tokenizer; never a pickle."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def load_model(directory: Path) -> M3FM:
 
     Raises InputError naming tensors that the file lacks, has beyond the model's, or has in another shape.
     """
-    config = ModelConfig.model_validate_json((directory / CONFIG).read_text())
+    config = load_config(directory)
     tasks = TypeAdapter(list[Task]).validate_json((directory / TASK_TABLE).read_text())
     model = M3FM(config, {task.name: task for task in tasks})
     set_weights(model, _read(directory / WEIGHTS), str(directory / WEIGHTS))
@@ -61,6 +61,31 @@ def load_pretrained(model: M3FM, directory: Path) -> None:
         if name.startswith("ctvit.")
     }
     set_weights(model.ctvit, weights, str(path))
+
+
+def load_config(directory: Path) -> ModelConfig:
+    """The configuration of a checkpoint's model."""
+    return ModelConfig.model_validate_json((directory / CONFIG).read_text())
+
+
+def transfer_weights(model: M3FM, directory: Path, new: Collection[str]) -> list[str]:
+    """Set what a checkpoint has of a model of other tasks: an M3FM, or a pretrained CTViT; gives the names.
+
+    Parameters whose names begin with one of `new` stay as they are: the heads of its tasks, the tokenizers of
+    its new scales. What the checkpoint has beyond the model, heads and tokenizers of its own, is left.
+    Raises InputError naming the tensors that it lacks, or has in another shape.
+    """
+    path = directory / WEIGHTS
+    found, own = _read(path), model.state_dict()
+    pretrained_only = not any(name.startswith("task_encoder.") for name in found)
+    taken = [
+        name
+        for name in own
+        if not name.startswith(tuple(new)) and (name.startswith("ctvit.") or not pretrained_only)
+    ]
+    kept = {name: tensor for name, tensor in own.items() if name not in set(taken)}
+    set_weights(model, {**kept, **{name: found[name] for name in taken if name in found}}, str(path))
+    return taken
 
 
 def write_config(config: ModelConfig, directory: Path, tasks: Mapping[str, Task] = TASKS) -> None:

@@ -23,6 +23,7 @@ from m3fm.simulate.people import Person
 from m3fm.simulate.phantom import draw_chest
 from m3fm.simulate.scanner import reconstruct
 from m3fm.simulate.tables import Row, patient_rows, write_tables
+from m3fm.simulate.transfer import Candidate, draw_candidate, write_transfer
 
 
 class Written(NamedTuple):
@@ -32,10 +33,12 @@ class Written(NamedTuple):
     digests: dict[str, str]
     broken: dict[str, str]
     """The fault of each broken series."""
+    candidate: Candidate
+    """For the task of `transfer`."""
 
 
 def simulate(out: Path, config: SimulateConfig, workers: int = 2) -> None:
-    """Write a cohort to `out`: cohort.json, tables/*.csv and images/<patient>/<study>/<series>/*.dcm.
+    """Write a cohort to `out`: cohort.json, tables/, images/<patient>/<study>/<series>/*.dcm, and transfer/.
 
     The same configuration gives the same bytes, however many processes work on it, and a patient is the
     same in a cohort of any size. `cohort.json` says which series were broken on purpose, and how.
@@ -43,10 +46,11 @@ def simulate(out: Path, config: SimulateConfig, workers: int = 2) -> None:
     with written_whole(out) as partial:
         patients = list(_written(partial / "images", config, workers))
         counts = write_tables(partial / "tables", (patient.rows for patient in patients))
+        transfer = write_transfer(partial / "transfer", (patient.candidate for patient in patients))
         broken = {uid: fault for patient in patients for uid, fault in patient.broken.items()}
         content = {
             "config": config.model_dump(mode="json"),
-            "counts": {**counts, "broken": dict(Counter(broken.values()))},
+            "counts": {**counts, "broken": dict(Counter(broken.values())), "transfer": transfer},
             "broken": broken,
             "series": {uid: digest for patient in patients for uid, digest in patient.digests.items()},
         }
@@ -90,7 +94,9 @@ def write_patient(images: Path, config: SimulateConfig, number: int) -> Written:
         for uid, (count, digest) in write_exam(folder, course.person, exam, [config.seed, number]).items():
             counts[uid], digests[uid] = count, digest
     broken = {plan.uid: plan.fault for exam in course.exams for plan in exam.series if plan.fault}
-    return Written(patient_rows(course.person, course.outcome, course.exams, counts), digests, broken)
+    rows = patient_rows(course.person, course.outcome, course.exams, counts)
+    candidate = draw_candidate(course, np.random.default_rng([config.seed, number, 11]))
+    return Written(rows, digests, broken, candidate)
 
 
 def write_exam(folder: Path, person: Person, exam: Exam, seed: list[int]) -> dict[str, tuple[int, str]]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +24,7 @@ from m3fm.simulate.cohort import write_exam
 from m3fm.simulate.course import draw_course
 from m3fm.simulate.findings import ABNORMALITIES, FAT, GROUND_GLASS, MIXED, SMOOTH, SOFT_TISSUE, Nodule
 from m3fm.simulate.lungrads import lung_rads
+from m3fm.simulate.transfer import BY_FINDING, draw_candidate, write_transfer
 
 CONFIG = SimulateConfig(patients=8, rows=64, slices=(40, 44), broken_share=0.25)
 MISSING = {"", ".M", ".N"}
@@ -108,7 +110,8 @@ def test_same_seed_same_bytes_other_seed_other_patients(tmp_path):
         simulate(tmp_path / name, config.model_copy(update={"seed": seed}), workers=1)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
-    assert a.keys() & c.keys() == {"cohort.json", *(path for path in a if path.startswith("tables/"))}
+    same = {path for path in a if path.startswith(("tables/", "transfer/"))}
+    assert a.keys() & c.keys() == {"cohort.json", *same}
     assert a["tables/prsn.csv"] != c["tables/prsn.csv"]
 
 
@@ -479,6 +482,41 @@ def test_lung_rads(long_mm, short_mm, attenuation, first_exam, timepoint, catego
     )
     assert lung_rads([nodule], timepoint) == category
     assert lung_rads([], timepoint) == 1
+
+
+# The new task
+
+
+def test_the_new_task_is_of_the_papers_patients_and_goes_by_image_text_and_chance(many):
+    courses = many[:120]
+    candidates = [
+        draw_candidate(course, np.random.default_rng([1, number])) for number, course in enumerate(courses)
+    ]
+    rows = _transfer(candidates)
+    assert len(rows) == 90
+    assert [row["pid"] for row in rows] == [str(course.person.pid) for course in courses[:90]]
+    ill = np.array([row["pneumonitis"] == "yes" for row in rows])
+    assert ill.sum() == 49
+    severe = np.array([len(BY_FINDING.keys() & c.exams[0].findings.severity.keys()) for c in courses[:90]])
+    radiated = np.array([row["prior_radiation"] == "yes" for row in rows])
+    for cause in (severe > 0, radiated):
+        assert ill[cause].mean() > ill[~cause].mean() + 0.1, "neither tells all"
+        assert 0 < ill[cause].mean() < 1
+
+
+def _transfer(candidates):
+    with tempfile.TemporaryDirectory() as folder:
+        write_transfer(Path(folder) / "transfer", candidates)
+        with (Path(folder) / "transfer" / "immunotherapy_pneumonitis.csv").open() as file:
+            return list(csv.DictReader(file))
+
+
+def test_the_new_task_is_written_beside_the_cohort(cohort, courses):
+    counts = json.loads((cohort / "cohort.json").read_text())["counts"]["transfer"]
+    with (cohort / "transfer/immunotherapy_pneumonitis.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert counts == {"patients": len(rows), "positive": round(len(rows) * 49 / 90)}
+    assert [row["bmi"] for row in rows] == [f"{course.person.bmi:.1f}" for course in courses.values()]
 
 
 # Whole or not at all

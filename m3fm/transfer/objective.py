@@ -1,0 +1,111 @@
+"""What fine-tuning loads and computes: the rows of a new task, for the loop that all training has."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from m3fm.config import FinetuneConfig, ModelConfig
+from m3fm.dataset.mqa import Mqa, Sample, joined
+from m3fm.dataset.tables import SPLITS
+from m3fm.model.checkpoint import transfer_weights
+from m3fm.model.m3fm import M3FM
+from m3fm.model.predictors import task_loss
+from m3fm.tasks import Modality, reading
+from m3fm.training.batches import Batch, Step
+from m3fm.training.objective import collate, model_inputs
+from m3fm.training.planner import Unit
+from m3fm.transfer.rows import Case, sentences
+from m3fm.transfer.task_file import TaskFile
+
+
+def new_parts(task: TaskFile) -> list[str]:
+    """How the names of those parameters begin that no checkpoint has: the head's, and a new scale's."""
+    new = [f"heads.{task.name}."]
+    return new if isinstance(task.scale, str) else [*new, f"ctvit.tokenizers.{task.scale_name}."]
+
+
+def build_model(
+    task: TaskFile, modality: Modality, model: ModelConfig, pretrained: Path | None, seed: int
+) -> M3FM:
+    """A model of the new task, drawn from the seed but for what a checkpoint gives it."""
+    torch.manual_seed(seed)
+    built = M3FM(task.model(model), {task.name: reading(task.task(), modality)})
+    if pretrained is not None:
+        transfer_weights(built, pretrained, new_parts(task))
+    return built
+
+
+class Finetuning:
+    """One task, from the training rows of a fold; the others are not looked at, so none is validated."""
+
+    def __init__(
+        self,
+        dataset: Path,
+        task: TaskFile,
+        cases: Sequence[Case],
+        model: M3FM,
+        tokenizer: Tokenizer,
+        config: FinetuneConfig,
+    ) -> None:
+        self.file, self.cases, self.config, self.tokenizer = task, cases, config, tokenizer
+        self.model: nn.Module = model
+        self.model_config = model.config
+        (self.task,) = model.tasks.values()
+        self.names = [self.task.name]
+        self.mqa = Mqa(dataset, SPLITS, model.config.scales, {})
+        self.seed = config.optimizer.seed
+        answers = [case.answer for case in cases]
+        self.of_answer = [np.flatnonzero(np.equal(answers, answer)) for answer in sorted(set(answers))]
+
+    def units(self, step: Step) -> list[Unit]:
+        """The micro-batches of a step; none where the step is None, which is the validation."""
+        if step is None:
+            return []
+        count = self.config.batch // self.config.micro_batch
+        scale = self.task.scale
+        tokens = self.model_config.text.max_tokens + (
+            prod(self.model_config.scales[scale].grid) if scale else 0
+        )
+        return [Unit(self.task.name, index, 1.0 / count, float(tokens)) for index in range(count)]
+
+    def load(self, step: Step, unit: Unit) -> Batch:
+        """Random rows, every answer as often as any other, with the random changes of training."""
+        assert step is not None, "nothing is validated"
+        rng = np.random.default_rng([self.seed, step, unit.index])
+        samples = []
+        for _ in range(self.config.micro_batch):
+            places = self.of_answer[rng.integers(len(self.of_answer))]
+            case = self.cases[int(places[rng.integers(len(places))])]
+            questions = self.file.questions
+            question = questions[int(rng.integers(len(questions)))]
+            text = joined(list(sentences(self.file, case)), rng, self.config.element_dropout)
+            read = text if self.task.text else None
+            samples.append(self.mqa.with_image(self.task, case.row, question, read, rng, self.config))
+        return collate(samples, self.tokenizer, self.model_config)
+
+    def loss(self, unit: Unit, batch: Batch) -> Tensor:
+        """Cross-entropy of the answers."""
+        logits, _ = self.model(self.task.name, **model_inputs(batch))
+        return task_loss(self.task, logits, batch["label"], batch["mask"])
+
+    def sample(self, case: Case) -> Sample:
+        """A row as it is tested on."""
+        text = joined(list(sentences(self.file, case))) if self.task.text else None
+        rng = np.random.default_rng([self.seed])
+        return self.mqa.with_image(self.task, case.row, self.file.questions[0], text, rng, None)
+
+    def probabilities(self, cases: Sequence[Case]) -> Iterator[list[float]]:
+        """The answers' probabilities of each row, in evaluation mode."""
+        assert isinstance(self.model, M3FM)
+        self.model.eval()
+        device = next(self.model.parameters()).device
+        for start in range(0, len(cases), self.config.micro_batch):
+            part = [self.sample(case) for case in cases[start : start + self.config.micro_batch]]
+            inputs = model_inputs(collate(part, self.tokenizer, self.model_config))
+            moved = {name: None if tensor is None else tensor.to(device) for name, tensor in inputs.items()}
+            yield from self.model.predict(self.task.name, **moved).tolist()

@@ -1,0 +1,180 @@
+"""What came of fine-tuning: the table, what it says in words, the page, and the predictions of every row."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from m3fm.artifacts import text_digest, to_json
+from m3fm.dataset.predictions import BESIDE
+from m3fm.evaluation import figures
+from m3fm.evaluation.report import framed
+from m3fm.transfer.rows import Case, Fold
+from m3fm.transfer.task_file import TaskFile
+
+ROWS = {
+    "reference": "Reference nomogram",
+    "ct": "CT only",
+    "clinical": "Clinical only",
+    "scratch": "Both, from scratch",
+    "pretrained": "Both, pretrained",
+}
+"""What each row is called; the reference reads both, too."""
+
+
+def auc(answers: np.ndarray, probabilities: np.ndarray) -> float:
+    """Area under the ROC curve of the second of two answers; of more, the mean of each against the rest."""
+    if probabilities.shape[1] == 2:
+        return float(roc_auc_score(answers, probabilities[:, 1]))
+    each = [roc_auc_score(answers == answer, column) for answer, column in enumerate(probabilities.T)]
+    return float(np.mean(each))
+
+
+def table(
+    cases: Sequence[Case], folds: Sequence[Fold], probabilities: Mapping[str, np.ndarray]
+) -> list[dict[str, Any]]:
+    """A row for each model: its AUC in each fold, their mean, and their standard deviation (n - 1)."""
+    answers = np.array([case.answer for case in cases])
+    rows = []
+    for name, found in probabilities.items():
+        each = [auc(answers[list(tested)], found[list(tested)]) for _, tested in folds]
+        rows.append(
+            {
+                "row": name,
+                "title": ROWS[name],
+                "auc": float(np.mean(each)),
+                "deviation": float(np.std(each, ddof=1)),
+                "folds": each,
+            }
+        )
+    return rows
+
+
+def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whether the fine-tuned model, which is the last row, beats the reference row, which is the first."""
+    reference, tuned = rows[0], rows[-1]
+    beats = "beats" if tuned["auc"] > reference["auc"] else "does not beat"
+    better = sum(a > b for a, b in zip(tuned["folds"], reference["folds"]))
+    spread = max(reference["deviation"], tuned["deviation"])
+    close = abs(tuned["auc"] - reference["auc"]) < spread
+    return (
+        f"The fine-tuned model ({tuned['title']}) {beats} the reference row: mean AUC {tuned['auc']:.3f}"
+        f" against {reference['auc']:.3f}, higher in {better} of {len(tuned['folds'])} folds"
+        + ("; the difference is smaller than the spread of the folds." if close else ".")
+    )
+
+
+def write(
+    out: Path,
+    task: TaskFile,
+    cases: Sequence[Case],
+    folds: Sequence[Fold],
+    probabilities: Mapping[str, np.ndarray],
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write the page and the predictions; gives what the manifest says.
+
+    `about` holds `simulated`, `left_out` (rows of the table, by the reason) and `seen` (patients that the
+    checkpoint may have been trained on).
+    """
+    rows = table(cases, folds, probabilities)
+    counts = {
+        answer: _patients(case for case in cases if case.answer == n) for n, answer in enumerate(task.answers)
+    }
+    content = {
+        **about,
+        "task": {"name": task.name, "title": task.title, "answers": list(task.answers)},
+        "counts": {"rows": len(cases), "patients": _patients(cases), "by_answer": counts},
+        "table": rows,
+        "verdict": verdict(rows),
+        "notes": notes(task, cases, len(folds), about),
+    }
+    _write_predictions(out / "predictions", task, cases, folds, probabilities)
+    (out / "report.html").write_text(page(task, content), encoding="utf-8")
+    return content
+
+
+def notes(task: TaskFile, cases: Sequence[Case], folds: int, about: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the numbers."""
+    patients = _patients(cases)
+    kind = "simulated patients" if about["simulated"] else "patients"
+    said = [
+        f"{folds}-fold cross-validation by patient on {patients} {kind}, not a test on others: every row is"
+        " predicted by a model that was not trained on its patient. ± is the standard deviation of the folds."
+    ]
+    if about["seen"]:
+        said.append(
+            f"The checkpoint may have been trained on the CT of {about['seen']} of these patients for other"
+            " tasks; it never saw their answers to this one."
+        )
+    left = sum(about["left_out"].values())
+    if left:
+        why = ", ".join(f"{reason}: {count}" for reason, count in sorted(about["left_out"].items()))
+        said.append(f"{left} rows of {task.table.file.name} are left out ({why}).")
+    return said
+
+
+def _patients(cases: Any) -> int:
+    return len({case.row.patient for case in cases})
+
+
+def _write_predictions(
+    folder: Path,
+    task: TaskFile,
+    cases: Sequence[Case],
+    folds: Sequence[Fold],
+    probabilities: Mapping[str, np.ndarray],
+) -> None:
+    """One table of predictions for each row, as evaluation and comparison read them, and the task beside."""
+    folder.mkdir(exist_ok=True)
+    fold_of = {row: number for number, (_, tested) in enumerate(folds) for row in tested}
+    for name, found in probabilities.items():
+        records = [
+            {
+                "exam": case.row.exam,
+                "patient": case.row.patient,
+                "task": task.name,
+                "side": case.row.side,
+                "nodule": case.row.nodule,
+                "question": task.questions[0],
+                "probabilities": values.tolist(),
+                "label": list(case.row.label),
+                "mask": list(case.row.mask),
+                "split": "test",
+                "model": text_digest(f"{name} {found.tobytes().hex()}"),
+                "fold": fold_of[row],
+            }
+            for row, (case, values) in enumerate(zip(cases, found))
+        ]
+        pd.DataFrame.from_records(records).to_parquet(folder / f"{name}.parquet", index=False)
+    (folder / BESIDE).write_text(to_json([asdict(task.task())]))
+
+
+def page(task: TaskFile, content: Mapping[str, Any]) -> str:
+    """The page: the figure, the table, and what to know of them. It names no patient."""
+    rows = content["table"]
+    figure = figures.bars({row["title"]: row["folds"] for row in rows}, f"AUC: {task.title}")
+    heads = "".join(f'<th class="number">{number + 1}</th>' for number in range(len(rows[0]["folds"])))
+    lines = "".join(
+        f"<tr><td>{escape(row['title'])}</td>"
+        f'<td class="number">{row["auc"]:.3f} ± {row["deviation"]:.3f}</td>'
+        + "".join(f'<td class="number">{value:.3f}</td>' for value in row["folds"])
+        + "</tr>"
+        for row in rows
+    )
+    said = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
+    counts = json.dumps(content["counts"]["by_answer"]).strip("{}").replace('"', "")
+    section = (
+        f"<section><h2>{escape(task.title)}</h2><p>Patients by answer: {escape(counts)}.</p>"
+        f"<p><strong>{escape(content['verdict'])}</strong></p><figure>{figure}<figcaption>Mean AUC, its"
+        " standard deviation over the folds, and each fold.</figcaption></figure>"
+        f'<table><tr><th></th><th class="number">AUC</th>{heads}</tr>{lines}</table>{said}</section>'
+    )
+    purpose = "What fine-tuning on a new task reaches, beside a reference and what it is made of."
+    return framed(f"M3FM fine-tuning: {task.title}", purpose, [section], simulated=content["simulated"])

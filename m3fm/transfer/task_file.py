@@ -1,0 +1,138 @@
+"""The file that describes a new task: what is asked, what is looked at, and the table with the answers."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+
+from m3fm.config import Config, ModelConfig, Scale
+from m3fm.errors import InputError
+from m3fm.presets import invalid
+from m3fm.tasks import TASKS, Region, Task
+
+Text = Annotated[str, Field(min_length=1)]
+
+
+class TableFile(Config):
+    """The table of a new task: a row for each exam, with its label and clinical variables."""
+
+    file: Path
+    """CSV; relative to the task's file."""
+    patient: Text
+    """Column of the patient's identifier, as the source that was curated has it."""
+    timepoint: Text | None = None
+    """Column of the exam's number (NLST: the screening year, 0, 1 or 2)."""
+    series: Text | None = None
+    """Column of the SeriesInstanceUID of a series of the exam. Without either, it is the first exam."""
+    side: Text | None = None
+    """Column of the lung, `left` or `right`: where the region is one lung."""
+    label: Text
+    """Column of the answer, one of `answers`; a row without one is left out."""
+
+    @property
+    def identifying(self) -> set[str]:
+        """The columns that say which exam a row is of."""
+        return {name for name in (self.patient, self.timepoint, self.series, self.side) if name is not None}
+
+
+class TaskFile(Config):
+    """A new task, as a YAML file describes it."""
+
+    name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
+    title: Text
+    answers: tuple[Text, ...] = Field(min_length=2)
+    questions: tuple[Text, ...] = Field(min_length=1)
+    """Training asks any of them, evaluation the first."""
+    region: Region
+    scale: Annotated[
+        Annotated[str, Tag("name")] | Annotated[Scale, Tag("new")],
+        Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
+    ]
+    """One that the model has, or a new one: shape, patch and hu_window; its tokenizer is then new."""
+    table: TableFile
+    clinical: dict[str, Text]
+    """A sentence for each column of clinical variables; `{}` stands for the value."""
+
+    @model_validator(mode="after")
+    def _columns_and_sentences_fit(self) -> Self:
+        if self.name in TASKS:
+            raise ValueError(f"name: {self.name} is a task that the model has already")
+        if len({answer.lower() for answer in self.answers}) < len(self.answers):
+            raise ValueError("answers: two of them are the same")
+        if (self.region == "one_lung") != (self.table.side is not None):
+            raise ValueError("table.side: name the column of the lung where region is one_lung, only there")
+        if self.table.timepoint is not None and self.table.series is not None:
+            raise ValueError("table: give timepoint or series, not both")
+        if not self.clinical:
+            raise ValueError("clinical: name a column of clinical variables at least")
+        for column, sentence in self.clinical.items():
+            if re.findall("[{}]+", sentence) != ["{}"]:
+                raise ValueError(f"clinical.{column}: the sentence must hold {{}} once, for the value")
+        for column in {*self.clinical, self.table.label} & self.table.identifying:
+            raise ValueError(f"{column} is a column that identifies the exam: it cannot be told or learnt")
+        if self.table.label in self.clinical:
+            raise ValueError(f"clinical.{self.table.label}: that is the label")
+        return self
+
+    @property
+    def scale_name(self) -> str:
+        """Of the scale among the model's; a new one has the task's name."""
+        return self.scale if isinstance(self.scale, str) else self.name
+
+    def task(self) -> Task:
+        """The task, with a head of its own."""
+        return Task(
+            name=self.name,
+            title=self.title,
+            answers=self.answers,
+            head=self.name,
+            scale=self.scale_name,
+            region=self.region,
+            source="table",
+            kind="transfer",
+        )
+
+    def model(self, config: ModelConfig) -> ModelConfig:
+        """The configuration of the model that is fine-tuned: of this task's scale, without Task ID predictor.
+
+        Raises InputError where the task names a scale that the model does not have.
+        """
+        if isinstance(self.scale, Scale):
+            scale = self.scale
+        elif self.scale == "nodule":
+            raise InputError(
+                f"{self.name}, scale: that of nodules needs a nodule's slice; take another, or a new one"
+            )
+        elif self.scale in config.scales:
+            scale = config.scales[self.scale]
+        else:
+            raise InputError(
+                f"{self.name}, scale: the model has none called {self.scale!r};"
+                f" it has {', '.join(config.scales)}"
+            )
+        return config.model_copy(update={"scales": {self.scale_name: scale}, "task_id": False})
+
+
+def read(path: Path) -> TaskFile:
+    """Read a task's file; raises InputError that names the file, the key and the reason.
+
+    The table's path is then as seen from here.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} describes no task: it must hold keys such as name, answers and table")
+    answers = content.get("answers")
+    if isinstance(answers, list) and any(isinstance(answer, bool) for answer in answers):
+        raise InputError(f'{path}, answers: YAML reads yes and no as true and false: write ["no", "yes"]')
+    try:
+        found = TaskFile.model_validate(content)
+    except ValidationError as error:
+        raise invalid(path, error) from error
+    table = found.table.model_copy(update={"file": path.parent / found.table.file})
+    return found.model_copy(update={"table": table})
