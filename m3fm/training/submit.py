@@ -6,8 +6,9 @@ import os
 import shlex
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from m3fm.config import RunConfig
 from m3fm.errors import InputError
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
 PARAMS = "params.yaml"
+STARTING_SECONDS = 60.0
+"""How long a cluster may have no node that takes jobs, as while it starts."""
 HANDED_ON = ("MLFLOW_TRACKING_URI", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 """Environment variables that the job gets from here, where they are set."""
 
@@ -32,7 +35,8 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
         # JSON is YAML, and this is complete: what the preset is on the cluster plays no part.
         (Path(directory) / PARAMS).write_text(run.to_json())
         variables = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
-        job = client.submit_job(
+        job = _submitted(
+            client,
             entrypoint=shlex.join(["m3fm", command, *arguments, "--params", PARAMS]),
             runtime_env={"working_dir": directory, "env_vars": {"PYTHONUTF8": "1", **variables}},
         )
@@ -52,11 +56,25 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
     return info.driver_exit_code if info.driver_exit_code and info.driver_exit_code > 0 else 1
 
 
+def _submitted(client: "JobSubmissionClient", **job: Any) -> str:
+    """Hand a job to the cluster; one that has just been started is given a while. Gives the job's id."""
+    asked = time.monotonic()
+    while True:
+        try:
+            return str(client.submit_job(**job))
+        except RuntimeError as error:
+            starting = "No available agent" in str(error)
+            if not starting or time.monotonic() - asked > STARTING_SECONDS:
+                reason = " ".join(str(error).split())
+                raise InputError(f"the cluster does not take the job: {reason}") from error
+        time.sleep(1.0)
+
+
 def _client(address: str) -> "JobSubmissionClient":
-    logging.getLogger("ray").setLevel(logging.WARNING)
     try:
         from ray.job_submission import JobSubmissionClient
 
+        logging.getLogger("ray").setLevel(logging.WARNING)
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
