@@ -18,6 +18,7 @@ from m3fm.config import (
     Scale,
     TextConfig,
     TrainConfig,
+    first_problem,
 )
 from m3fm.errors import InputError
 
@@ -128,6 +129,4 @@ def load(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}, {where}: {first['msg']}") from error
+        raise InputError(f"{path}, {first_problem(error)}") from error
