@@ -40,7 +40,8 @@ def first_problem(error: ValidationError) -> str:
     """Where the first fault of a configuration is, and what it is."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return f"{where}: {first['msg']}" if where else first["msg"]
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
 
 
 def check_heads(what: str, width: int, heads: int) -> None:

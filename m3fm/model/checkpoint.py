@@ -100,9 +100,11 @@ def _parsed(path: Path, content: TypeAdapter[Parsed]) -> Parsed:
 def _check_tasks(tasks: list[Task], config: ModelConfig, path: Path) -> None:
     """Refuse a table in which two tasks have one name, or one has a scale that the model has not."""
     names = [task.name for task in tasks]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{path} has no tasks, or two of one name: {', '.join(names)}")
+    if not tasks:
+        raise InputError(f"{path} has no tasks")
     for task in tasks:
+        if names.count(task.name) > 1:
+            raise InputError(f"{path} has two tasks that are called {task.name}")
         if task.scale not in (None, *config.scales):
             raise InputError(
                 f"{path}: task {task.name} is of scale {task.scale!r}, which {CONFIG} does not have"

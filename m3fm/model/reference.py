@@ -107,7 +107,7 @@ def _tensors(source: Path | str | Mapping[str, Tensor], name: str) -> dict[str, 
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not isinstance(found, Mapping) or not found:
-        raise InputError(f"{name} holds no state dict")
+        raise InputError(f"{name} holds no tensors by name")
     others = [str(key) for key, value in found.items() if not isinstance(value, Tensor | np.ndarray)]
     if others:
         raise InputError(f"{name} holds what is no tensor: {listed(others)}")
@@ -120,7 +120,7 @@ def _shape(theirs: Mapping[str, Tensor], name: str, axes: int, source: str) -> S
     if name not in theirs:
         raise InputError(f"{source} does not fit the model: it lacks {name}")
     shape = tuple(theirs[name].shape)
-    if len(shape) != axes or 0 in shape:
+    if len(shape) != axes:
         raise InputError(f"{source} does not fit the model: {name} is {shape}, and should have {axes} axes")
     return shape
 

@@ -189,4 +189,5 @@ def _check_positions(encoder: nn.Module, text: TextConfig) -> None:
 
 def first_sentence(error: Exception) -> str:
     """What an error of transformers says, without the pages of help that follow."""
-    return str(error).strip().partition("\n")[0].partition(". ")[0]
+    text = str(error).strip().replace(":\n", ": ")
+    return " ".join(text.partition("\n")[0].partition(". ")[0].split())

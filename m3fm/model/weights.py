@@ -1,11 +1,11 @@
 """Tensors into a model: all of them, and no others."""
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -21,11 +21,10 @@ def read_weights(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path} holds more than tensors, or is no .pth file") from error
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # a damaged pickle can raise any
-        said = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} cannot be read: {said}") from error
+        raise InputError(f"{path} holds more than tensors, is damaged, or is no file of weights") from error
 
 
 def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:

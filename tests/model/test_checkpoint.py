@@ -56,7 +56,10 @@ def with_tensor(name, change):
             edited("tasks.json", lambda t: t[0].update(scale="x")),
             "tasks.json: task nodule_presence is of scale",
         ),
-        (edited("tasks.json", lambda t: t.append(t[0])), "tasks.json has .* two of one name"),
+        (
+            edited("tasks.json", lambda t: t.append(t[0])),
+            "tasks.json has two tasks that are called nodule_presence",
+        ),
         (with_tensor("image_to_task.bias", lambda t: t / 0), "not finite in image_to_task.bias"),
         (
             with_tensor("image_to_task.bias", lambda t: t.long()),

@@ -265,7 +265,8 @@ def test_heads_that_do_not_give_every_output_to_one_task_are_refused(heads, said
         ("encoder_img.norm.weight", torch.ones(1, 24), "encoder_img.norm.weight is .* 1 axes"),
         ("task_registers", torch.ones(3, 24), "task_registers is .* 3 axes"),
         (WORDS, torch.ones(640), "word_embeddings.weight is .* 2 axes"),
-        (f"{PROJECTION}.weight", torch.ones(24, 1, 2, 2, 0), "proj.weight is .* 5 axes"),
+        (f"{PROJECTION}.weight", torch.ones(24, 1, 2, 2), "proj.weight is .* 5 axes"),
+        (f"{PROJECTION}.weight", torch.ones(24, 1, 2, 2, 0), "patch.2: "),
         (f"{PROJECTION}.weight", torch.ones(24, 1, 3, 2, 2), "is not a whole number of patches"),
         (f"{PROJECTION}.weight", torch.ones(24, 2, 2, 2, 2), r"instead of \(24, 1, 2, 2, 2\)"),
         ("cross_embedding_img.bias", torch.ones(24) / 0, "not finite in cross_embedding_img.bias"),
@@ -293,6 +294,11 @@ def test_a_missing_tensor_is_called_as_in_the_file():
         expected = "has no head" if name.startswith("multi_task_head") and name.count(".") == 2 else name
         assert expected in str(caught.value)
     load_reference({name: tensor for name, tensor in DRAWN.items() if name not in copies}, **DRAWN_SIZES)
+
+
+def test_registers_may_be_none():
+    model = load_reference({**DRAWN, "task_registers": torch.ones(1, 0, 24)}, **DRAWN_SIZES)
+    assert model.predict("two", **drawn_inputs()).shape == (2, 2)
 
 
 def test_copies_that_are_the_same_are_taken():

@@ -85,6 +85,8 @@ def test_a_directory_or_configuration_of_nothing_is_refused(tmp_path):
         TextTransformer(TextConfig(encoder={"model_type": "no-such-thing"}))
     with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
         TextTransformer(TextConfig(encoder={"hidden_size": 48}))
+    with pytest.raises(InputError, match=r"hidden_size.* expected int, got str"):
+        TextTransformer(TextConfig(encoder={"model_type": "roberta", "hidden_size": "x"}))
     with pytest.raises(InputError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text('{"version"')
