@@ -29,7 +29,7 @@ Shape = tuple[int, ...]
 TOKENIZER = re.compile(r"img_tokenizer\.tokenizer_\((\d+), (\d+), (\d+)\)\..+")
 SAME_PROJECTION = re.compile(r"(img_tokenizer\.conv\d+)\.(?:weight|bias)")
 """The projection of a tokenizer, under a second name."""
-SAME_BIAS = re.compile(r"(multi_task_head\.\w+)\.decoder\.bias")
+SAME_BIAS = re.compile(r"(multi_task_head\.[^.]+)\.decoder\.bias")
 """The bias of a head, under a second name."""
 HAZARDS = "multi_task_head.hazard_layer.upper_triagular_mask"
 """A constant: which hazards a year's risk adds up."""
@@ -44,10 +44,10 @@ _RULES = [
     (r"image_to_task\.", r"cross_embedding_img."),
     (r"text_to_task\.", r"cross_embedding_txt."),
     (r"question_to_task\.", r"cross_embedding_task."),
-    (r"heads\.(\w+)\.dense\.", r"multi_task_head.\1.transform.dense."),
-    (r"heads\.(\w+)\.norm\.", r"multi_task_head.\1.transform.LayerNorm."),
-    (r"heads\.(\w+)\.out\.weight$", r"multi_task_head.\1.decoder.weight"),
-    (r"heads\.(\w+)\.out\.bias$", r"multi_task_head.\1.bias"),
+    (r"heads\.([^.]+)\.dense\.", r"multi_task_head.\1.transform.dense."),
+    (r"heads\.([^.]+)\.norm\.", r"multi_task_head.\1.transform.LayerNorm."),
+    (r"heads\.([^.]+)\.out\.weight$", r"multi_task_head.\1.decoder.weight"),
+    (r"heads\.([^.]+)\.out\.bias$", r"multi_task_head.\1.bias"),
     (r"(.+\.mlp\.)0\.", r"\1fc1."),
     (r"(.+\.mlp\.)2\.", r"\1fc2."),
 ]

@@ -1,5 +1,6 @@
 """Half precision is close, recomputed activations change nothing, and the compiler takes each scale whole."""
 
+import numpy as np
 import pytest
 import torch
 from samples import OF_SCALE, RUN, draw_weights, inputs
@@ -100,6 +101,13 @@ def test_texts_of_many_lengths_are_compiled_for_any_length(model):
             for length in range(12, 24):
                 given = inputs(task, length=length)
                 torch.testing.assert_close(compiled.predict(task, **given), model.predict(task, **given))
+        mae = MAE(compiled.ctvit, RUN.pretrain, RUN.model.width)
+        compile_transformers(mae.decoder, backend="eager")
+        for name, task in OF_SCALE.items():
+            given = inputs(task)
+            noise = torch.rand(2, np.prod(RUN.model.scales[name].grid))
+            for slices in (torch.tensor([0]), torch.tensor([0, 1])):
+                mae(name, given["images"], given["voxel_size"], noise, slices).backward()
 
 
 @pytest.mark.parametrize("scale", list(OF_SCALE))

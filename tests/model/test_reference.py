@@ -296,6 +296,19 @@ def test_a_missing_tensor_is_called_as_in_the_file():
     load_reference({name: tensor for name, tensor in DRAWN.items() if name not in copies}, **DRAWN_SIZES)
 
 
+def test_a_head_may_have_any_name():
+    renamed = {name.replace("_head.mixed.", "_head.Mixed-2."): tensor for name, tensor in DRAWN.items()}
+    heads = heads_of(two=("Mixed-2", 2), three=("Mixed-2", 3))
+    found = load_reference(renamed, **{**DRAWN_SIZES, "heads": heads}).predict("two", **drawn_inputs())
+    torch.testing.assert_close(found, load_reference(DRAWN, **DRAWN_SIZES).predict("two", **drawn_inputs()))
+    for name in ("keys", "mixed.out"):
+        with pytest.raises(InputError, match=f"no head '{name}'"):
+            load_reference(
+                {**DRAWN, f"multi_task_head.{name}.bias": torch.ones(2)},
+                **{**DRAWN_SIZES, "heads": {**MAPPED, "other": (name, 2)}},
+            )
+
+
 def test_registers_may_be_none():
     model = load_reference({**DRAWN, "task_registers": torch.ones(1, 0, 24)}, **DRAWN_SIZES)
     assert model.predict("two", **drawn_inputs()).shape == (2, 2)
