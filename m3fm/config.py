@@ -4,10 +4,11 @@ The same classes describe a laptop's run and a cluster's; `m3fm.presets` has one
 """
 
 import json
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from m3fm.artifacts import text_digest
 from m3fm.salt import VARIABLE, Salt
@@ -36,6 +37,20 @@ class Config(BaseModel):
         return text_digest(self.to_json())
 
 
+def first_problem(error: ValidationError) -> str:
+    """Where the first fault of a configuration is, and what it is."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    what = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+def check_heads(what: str, width: int, heads: int) -> None:
+    """Raise ValueError where a width cannot be shared evenly among the heads of an attention."""
+    if width % heads:
+        raise ValueError(f"{what} is {heads}, which does not divide the width {width}")
+
+
 class Scale(Config):
     """One image scale of CTViT: volumes of one shape, cut into patches of one shape, windowed in HU."""
 
@@ -47,6 +62,12 @@ class Scale(Config):
     """HU that map to -1 and +1."""
     spacing_follows: bool = True
     """Whether a volume that is resized has another voxel size then; the authors' code keeps the old one."""
+
+    @model_validator(mode="after")
+    def _hu_window_rises(self) -> Self:
+        if not -inf < self.hu_window[0] < self.hu_window[1] < inf:
+            raise ValueError(f"hu_window is {self.hu_window}, and should rise from one number to another")
+        return self
 
     @model_validator(mode="after")
     def _patches_tile_the_volume(self) -> Self:
@@ -84,6 +105,14 @@ class TextConfig(Config):
     """Directory with a tokenizer; without one, one is trained on the platform's own sentences."""
 
     @model_validator(mode="after")
+    def _sizes_have_one_source(self) -> Self:
+        if self.pretrained is not None and self.encoder is not None:
+            raise ValueError("pretrained and encoder are both given: one of them says what the encoder is")
+        if self.pretrained is None and self.encoder is None:
+            check_heads("heads", self.width, self.heads)
+        return self
+
+    @model_validator(mode="after")
     def _texts_have_positions(self) -> Self:
         longest = max(self.max_tokens, self.max_question_tokens)
         if self.pretrained is None and self.encoder is None and self.positions < longest + 2:
@@ -110,8 +139,17 @@ class ModelConfig(Config):
     """Whether risks never fall from year to year; in the authors' code they can."""
     task_id: bool = True
     """Whether there is a Task ID predictor; the authors' published weights have none."""
-    scales: dict[str, Scale]
+    scales: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Scale] = Field(min_length=1)
+    """By name; a checkpoint has them in alphabetical order."""
     text: TextConfig = TextConfig()
+
+    @model_validator(mode="after")
+    def _widths_can_be_shared(self) -> Self:
+        if self.width % 2:
+            raise ValueError(f"width is {self.width}, and should be even: sines and cosines share it")
+        check_heads("heads", self.width, self.heads)
+        check_heads("task_heads", self.width, self.task_heads or self.heads)
+        return self
 
 
 def check_whole(what: str, samples: int, micro_batch: int) -> None:
@@ -231,6 +269,18 @@ class PretrainConfig(Config):
     """Largest random shift of either end of the HU window."""
     validation_batches: Natural = 4
     """Micro-batches of each scale, drawn from the validation patients."""
+
+    @model_validator(mode="after")
+    def _decoder_width_can_be_shared(self) -> Self:
+        check_heads("decoder_heads", self.decoder_width, self.decoder_heads)
+        return self
+
+    @model_validator(mode="after")
+    def _scales_rise_from_above_zero(self) -> Self:
+        for limits in self.scale_range:
+            if not 0 < limits[0] <= limits[1] < inf:
+                raise ValueError(f"scale_range has {limits}, and should rise from a number above 0")
+        return self
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
@@ -394,4 +444,11 @@ class RunConfig(Config):
         unknown = {*costs.pretrain, *costs.train} - {*self.model.scales, TEXT}
         if unknown:
             raise ValueError(f"launch.costs: no scale is called {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _every_scale_has_the_slices_of_the_loss(self) -> Self:
+        name, fewest = min(((n, s.grid[0]) for n, s in self.model.scales.items()), key=lambda found: found[1])
+        if (wanted := self.pretrain.loss_token_slices) > fewest:
+            raise ValueError(f"pretrain.loss_token_slices is {wanted}: scale {name} has {fewest} of them")
         return self

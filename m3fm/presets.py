@@ -20,6 +20,7 @@ from m3fm.config import (
     Scale,
     TextConfig,
     TrainConfig,
+    first_problem,
 )
 from m3fm.errors import InputError
 
@@ -169,11 +170,4 @@ def load(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
-        raise invalid(path, error) from error
-
-
-def invalid(path: Path, error: ValidationError) -> InputError:
-    """What is said of the first thing that is wrong in a file."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    return InputError(f"{path}{', ' if where else ''}{where}: {first['msg'].removeprefix('Value error, ')}")
+        raise InputError(f"{path}, {first_problem(error)}") from error

@@ -10,6 +10,7 @@ from scipy import ndimage, sparse
 
 from m3fm.config import Pair, Scale, Size3
 from m3fm.ct.geometry import Box, Triple
+from m3fm.errors import InputError
 
 PREPROCESSING_VERSION = "1"
 """Changes with any change of the numbers this module gives; a bundle names the one it was made with."""
@@ -67,6 +68,7 @@ def unfit(
 ) -> NDArray[np.float32]:
     """A map of a scale's patches, back to the voxels of a volume of `shape`: the inverse way of `fit`.
 
+    The map [d, h, w] is one sample's: of `M3FM.attention`, `maps.image[0].float().cpu().numpy()`.
     Between the middles of patches it is interpolated linearly; outside the box it is 0.
     """
     inside = patches
@@ -104,7 +106,12 @@ def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple
 def fit_scale(
     voxels: NDArray[np.int16], box: Box, voxel_size: Triple, scale: Scale
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The model's input at one of its scales: values in [-1, 1], and the voxel size in mm."""
+    """The model's input at one of its scales: values in [-1, 1], and the voxel size in mm.
+
+    Raises InputError where the voxel size is not above 0 along each axis.
+    """
+    if not all(0 < mm < np.inf for mm in voxel_size):
+        raise InputError(f"a voxel of {voxel_size} mm is none: each side must be above 0")
     hu, size = fit(voxels, box, voxel_size, scale.shape, scale.spacing_follows)
     return window(hu, scale.hu_window), np.array(size, np.float32)
 

@@ -4,25 +4,27 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
-from torch import Tensor
 
-from m3fm.config import ModelConfig
+from m3fm.artifacts import check_files
+from m3fm.config import ModelConfig, first_problem
 from m3fm.errors import InputError
 from m3fm.model.m3fm import M3FM
 from m3fm.model.reference import load_reference
 from m3fm.model.text import encoder_config, load_tokenizer
-from m3fm.model.weights import set_weights
+from m3fm.model.weights import read_weights, set_weights
 from m3fm.tasks import TASKS, Task
 
 __all__ = ["load", "load_model", "load_pretrained", "load_reference", "save_model", "write_config"]
 
 WEIGHTS, CONFIG, TASK_TABLE = "model.safetensors", "config.json", "tasks.json"
+MANIFEST = "checkpoint.json"
+"""With the digest of every file; `save_model` alone writes none."""
+Parsed = TypeVar("Parsed")
 
 
 def load(directory: Path) -> tuple[M3FM, Tokenizer]:
@@ -36,12 +38,15 @@ def load(directory: Path) -> tuple[M3FM, Tokenizer]:
 def load_model(directory: Path) -> M3FM:
     """A model in evaluation mode, as `save_model` or training wrote it.
 
-    Raises InputError naming tensors that the file lacks, has beyond the model's, or has in another shape.
+    Raises InputError naming the file that is missing, damaged, or, of those that training wrote, changed; and
+    tensors that the weights lack, have beyond the model's, or have in another shape.
     """
+    _check_unchanged(directory)
     config = load_config(directory)
-    tasks = TypeAdapter(list[Task]).validate_json((directory / TASK_TABLE).read_text())
+    tasks = _parsed(directory / TASK_TABLE, TypeAdapter(list[Task], config=ConfigDict(extra="forbid")))
+    _check_tasks(tasks, config, directory / TASK_TABLE)
     model = M3FM(config, {task.name: task for task in tasks})
-    set_weights(model, _read(directory / WEIGHTS), str(directory / WEIGHTS))
+    set_weights(model, read_weights(directory / WEIGHTS), str(directory / WEIGHTS))
     return model.eval()
 
 
@@ -54,10 +59,11 @@ def save_model(model: M3FM, directory: Path) -> None:
 
 def load_pretrained(model: M3FM, directory: Path) -> None:
     """Set CTViT from a pretraining checkpoint; the rest of the model stays as it is."""
+    _check_unchanged(directory)
     path = directory / WEIGHTS
     weights = {
         name.removeprefix("ctvit."): tensor
-        for name, tensor in _read(path).items()
+        for name, tensor in read_weights(path).items()
         if name.startswith("ctvit.")
     }
     set_weights(model.ctvit, weights, str(path))
@@ -65,7 +71,7 @@ def load_pretrained(model: M3FM, directory: Path) -> None:
 
 def load_config(directory: Path) -> ModelConfig:
     """The configuration of a checkpoint's model."""
-    return ModelConfig.model_validate_json((directory / CONFIG).read_text())
+    return _parsed(directory / CONFIG, TypeAdapter(ModelConfig))
 
 
 def transfer_weights(model: M3FM, directory: Path, new: Collection[str]) -> list[str]:
@@ -76,7 +82,7 @@ def transfer_weights(model: M3FM, directory: Path, new: Collection[str]) -> list
     Raises InputError naming the tensors that it lacks, or has in another shape.
     """
     path = directory / WEIGHTS
-    found, own = _read(path), model.state_dict()
+    found, own = read_weights(path), model.state_dict()
     pretrained_only = not any(name.startswith("task_encoder.") for name in found)
     taken = [
         name
@@ -102,8 +108,29 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _check_unchanged(directory: Path) -> None:
+    if (directory / MANIFEST).is_file():
+        check_files(directory)
+
+
+def _parsed(path: Path, content: TypeAdapter[Parsed]) -> Parsed:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+        return content.validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}, {first_problem(error)}") from error
+
+
+def _check_tasks(tasks: list[Task], config: ModelConfig, path: Path) -> None:
+    """Refuse a table in which two tasks have one name, or one has a scale that the model has not."""
+    names = [task.name for task in tasks]
+    if not tasks:
+        raise InputError(f"{path} has no tasks")
+    for task in tasks:
+        if names.count(task.name) > 1:
+            raise InputError(f"{path} has two tasks that are called {task.name}")
+        if task.scale not in (None, *config.scales):
+            raise InputError(
+                f"{path}: task {task.name} is of scale {task.scale!r}, which {CONFIG} does not have"
+            )

@@ -36,6 +36,13 @@ def patchify(images: Tensor, patch: Size3) -> Tensor:
     return patches.reshape(B, -1, d * h * w)
 
 
+def check_shape(what: str, given: Tensor, expected: tuple[int, ...]) -> None:
+    """Raise InputError where the axes after the batch are not those that a scale has."""
+    if tuple(given.shape[1:]) != expected:
+        sizes = ", ".join(map(str, expected))
+        raise InputError(f"{what} are {list(given.shape)}, and should be [B, {sizes}] at this scale")
+
+
 class Tokenizer(nn.Module):
     """The tokenizer of one scale: a linear map of patches, and positions in the slice and along slices."""
 
@@ -55,7 +62,11 @@ class Tokenizer(nn.Module):
         return (self.position_slice[:, :, None] + self.position_in_plane[:, None]).flatten(1, 2)
 
     def patches(self, images: Tensor) -> Tensor:
-        """Volumes [B, 1, D, H, W] to patch tokens [B, N, C] with their positions, without class token."""
+        """Volumes [B, 1, D, H, W] to patch tokens [B, N, C] with their positions, without class token.
+
+        Raises InputError where the volumes are not of the scale's shape: others may have as many patches.
+        """
+        check_shape("images", images, (1, *self.scale.shape))
         return self.proj(patchify(images, self.scale.patch)) + self.positions()
 
     def size(self, voxel_size_B3: Tensor) -> Tensor:
@@ -97,6 +108,7 @@ class CTViT(nn.Module):
 
     def token_mask(self, scale: str, lung_mask_BDHW: Tensor) -> Tensor:
         """Which tokens [B, 1 + N] hold a voxel of the mask; the class token always stays."""
+        check_shape("lung_mask", lung_mask_BDHW, self.tokenizer(scale).scale.shape)
         patch = self.tokenizer(scale).scale.patch
         keep = F.max_pool3d(lung_mask_BDHW[:, None].float(), patch, stride=patch).flatten(1) > 0
         return torch.cat([torch.ones_like(keep[:, :1]), keep], dim=1)

@@ -13,6 +13,15 @@ from m3fm.model.text import TextTransformer
 from m3fm.model.transformer import Transformer, init_weights, learned, upcast
 from m3fm.tasks import TASKS, Task, head_slices
 
+NEEDED = (
+    ("images", "voxel_size"),
+    ("lung_mask", "images"),
+    ("text_ids", "text_mask"),
+    ("text_mask", "text_ids"),
+    ("question_ids", "question_mask"),
+)
+"""Arguments of the model, and what each is nothing without."""
+
 
 class Output(NamedTuple):
     """What the model gives for a batch."""
@@ -24,7 +33,10 @@ class Output(NamedTuple):
 
 
 class AttentionMaps(NamedTuple):
-    """What the <TASK> token attends to in the last block of the task encoder; all of a sample sum to 1."""
+    """What the <TASK> token attends to in the last block of the task encoder.
+
+    The maps of a sample sum to less than 1: the rest goes to <TASK>, the registers and the class token.
+    """
 
     image: Tensor | None
     """[B, d, h, w]: of the patches along slices, rows and columns."""
@@ -157,7 +169,19 @@ class M3FM(nn.Module):
         Takes `images` [B, 1, D, H, W] in [-1, 1] with their `voxel_size` [B, 3] in mm (slice, row, column),
         and token ids and masks [B, L]. With a `lung_mask` [B, D, H, W], only patches with a voxel of it are
         attended to.
+
+        Raises ValueError where one of two arguments that belong together is missing, or nothing is asked, and
+        InputError where the volumes are of another shape than the task's scale.
         """
+        _check_given(
+            images=images,
+            voxel_size=voxel_size,
+            lung_mask=lung_mask,
+            text_ids=text_ids,
+            text_mask=text_mask,
+            question_ids=question_ids,
+            question_mask=question_mask,
+        )
         task_token = self.encode_question(question_ids, question_mask)
         image = self._image(task, images, voxel_size, lung_mask)
         text = self._text(text_ids, text_mask)
@@ -179,7 +203,11 @@ class M3FM(nn.Module):
 
     @torch.no_grad()
     def predict(self, task: str, **inputs: Tensor | None) -> Tensor:
-        """Probabilities of a task's answers; takes the arguments of `forward`."""
+        """Probabilities of a task's answers; takes the arguments of `forward`, and refuses what it does.
+
+        Raises ValueError for a voxel size that is none, too; `forward` does not wait for a device to tell.
+        """
+        _check_voxel_size(inputs.get("voxel_size"))
         logits = cast(Output, self(task, **inputs)).logits
         return probabilities(self.tasks[task], upcast(logits))
 
@@ -198,8 +226,19 @@ class M3FM(nn.Module):
     ) -> AttentionMaps:
         """What the answer looked at (paper, Fig. 5); takes the arguments of `forward`.
 
-        `ct.transforms.unfit` takes the map of the patches back to the voxels of the CT.
+        `ct.transforms.unfit` takes the map of the patches back to the voxels of the CT, sample by sample.
+        Raises the errors of `predict`.
         """
+        _check_given(
+            images=images,
+            voxel_size=voxel_size,
+            lung_mask=lung_mask,
+            text_ids=text_ids,
+            text_mask=text_mask,
+            question_ids=question_ids,
+            question_mask=question_mask,
+        )
+        _check_voxel_size(voxel_size)
         image, image_mask = self._image(task, images, voxel_size, lung_mask)
         text, mask = self._text(text_ids, text_mask)
         question = self.encode_question(question_ids, question_mask)
@@ -214,3 +253,21 @@ class M3FM(nn.Module):
         if text is not None:
             of_text = weights[:, -text.shape[1] :]
         return AttentionMaps(of_image, of_text)
+
+
+def _check_given(**given: Tensor | None) -> None:
+    """Refuse half of what belongs together, and batches and texts of nothing."""
+    if given["question_ids"] is None:
+        raise ValueError("question_ids is missing: a task is asked by a question")
+    for name, needed in NEEDED:
+        if given[name] is not None and given[needed] is None:
+            raise ValueError(f"{name} is given and {needed} is missing: give both, or neither")
+    for name in ("question_ids", "text_ids"):
+        ids = given[name]
+        if ids is not None and 0 in ids.shape:
+            raise ValueError(f"{name} is {list(ids.shape)}, and should hold at least one text of one token")
+
+
+def _check_voxel_size(voxel_size: Tensor | None) -> None:
+    if voxel_size is not None and not ((voxel_size > 0) & voxel_size.isfinite()).all():
+        raise ValueError(f"voxel_size is {voxel_size.tolist()}, and should be above 0 mm along each axis")

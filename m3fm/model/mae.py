@@ -13,8 +13,9 @@ from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, lear
 class MAE(nn.Module):
     """CTViT, a shallow decoder, and one linear de-tokenizer per scale.
 
-    The encoder sees the visible cubes alone. The loss reads a few slices of cubes, and the decoder computes
-    only the tokens of those slices: it would dominate the cost otherwise.
+    The encoder sees the visible cubes alone. The loss reads a few slices of cubes; the decoder computes their
+    tokens, and, in all of its blocks but the last, the visible ones that they attend to. All tokens in it
+    would dominate the cost.
     """
 
     def __init__(self, ctvit: CTViT, config: PretrainConfig, width: int) -> None:

@@ -1,15 +1,18 @@
 """Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
 from m3fm.config import TextConfig
 from m3fm.errors import InputError
+from m3fm.model.weights import listed
 from m3fm.tokens import PAD
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -51,22 +54,20 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
     The second are taken for RoBERTa's. Raises InputError where the directory holds none.
     """
-    if (directory / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(directory / "tokenizer.json"))
-    if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        files = str(directory / "vocab.json"), str(directory / "merges.txt")
-        tokenizer = Tokenizer(models.BPE.from_file(*files))
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        return with_markers(tokenizer)
-    from transformers import AutoTokenizer
+    with _refused(f"{directory} holds no tokenizer"):
+        if (directory / "tokenizer.json").is_file():
+            return Tokenizer.from_file(str(directory / "tokenizer.json"))
+        if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+            files = str(directory / "vocab.json"), str(directory / "merges.txt")
+            tokenizer = Tokenizer(models.BPE.from_file(*files))
+            tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            tokenizer.decoder = decoders.ByteLevel()
+            return with_markers(tokenizer)
+        from transformers import AutoTokenizer
 
-    try:
         fast = AutoTokenizer.from_pretrained(directory, local_files_only=True, use_fast=True)
         backend: Tokenizer = fast.backend_tokenizer
-    except (OSError, ValueError, AttributeError) as error:
-        raise InputError(f"{directory} holds no tokenizer: {first_sentence(error)}") from error
-    return backend
+        return backend
 
 
 def encoder_config(text: TextConfig) -> dict[str, Any]:
@@ -100,28 +101,22 @@ def encoder_config(text: TextConfig) -> dict[str, Any]:
     }
 
 
+HEADS_OF_PRETRAINING = ("pooler.", "lm_head.", "cls.", "vocab_")
+"""Beginnings of names of weights that a file may have or lack: of the guesses that an encoder learnt from."""
+
+
 class TextTransformer(nn.Module):
     """A text encoder of `transformers`: RoBERTa unless the configuration says otherwise.
 
-    Nothing is downloaded. Raises InputError where the configuration is none that `transformers` knows.
+    Nothing is downloaded. Raises InputError where configuration or weights are not those of an encoder that
+    sees a text from both sides, or it has fewer positions than the longest text needs.
     """
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        # Three seconds to import, which pretraining has no use for.
-        from transformers import AutoConfig, AutoModel
-
-        architecture = encoder_config(config)
-        if config.pretrained is not None:
-            self.encoder = AutoModel.from_pretrained(config.pretrained, local_files_only=True)
-        else:
-            try:
-                self.encoder = AutoModel.from_config(AutoConfig.for_model(**architecture))
-            except (ValueError, TypeError) as error:
-                raise InputError(
-                    f"text.encoder is no configuration of transformers: {first_sentence(error)}"
-                ) from error
+        self.encoder = _load_encoder(config)
         self.encoder.pooler = None  # of the token that the task encoder reads, it would be a head of its own
+        _check_positions(self.encoder, config)
 
     @property
     def width(self) -> int:
@@ -133,6 +128,66 @@ class TextTransformer(nn.Module):
         return self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
 
 
+def _load_encoder(text: TextConfig) -> Any:
+    """The encoder in float32, whatever it was saved in; from a directory, each of its weights is set."""
+    # Three seconds to import, which pretraining has no use for.
+    from transformers import AutoConfig, AutoModel
+
+    given, pretrained = encoder_config(text), text.pretrained
+    said = "text.encoder is no configuration" if pretrained is None else f"{pretrained} holds no encoder"
+    with _refused(f"{said} of transformers"):
+        architecture = AutoConfig.for_model(**given)
+    _check_bidirectional(architecture, "text.encoder" if pretrained is None else str(pretrained))
+    with _refused(f"{said} of transformers"):
+        if pretrained is None:
+            return AutoModel.from_config(architecture, dtype=torch.float32)
+        encoder, found = AutoModel.from_pretrained(
+            pretrained, local_files_only=True, dtype=torch.float32, output_loading_info=True
+        )
+    problems = {"lacks": found["missing_keys"], "has no use for": found["unexpected_keys"]}
+    for what, names in problems.items():
+        if others := sorted(name for name in names if not name.startswith(HEADS_OF_PRETRAINING)):
+            raise InputError(f"{pretrained} does not fit its config.json: it {what} {listed(others)}")
+    return encoder
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn into InputError whatever transformers and tokenizers raise; they have no error of their own."""
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{what}: {first_sentence(error)}") from error
+
+
+def _check_bidirectional(architecture: Any, source: str) -> None:
+    """Refuse what is no encoder of text, or sees only the words before: every question begins with <s>."""
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    decoder = any(
+        getattr(architecture, kind, False) for kind in ("is_encoder_decoder", "is_decoder", "causal")
+    )
+    if decoder or type(architecture) not in MODEL_FOR_MASKED_LM_MAPPING:
+        raise InputError(
+            f"{source} is a {architecture.model_type}, no encoder of text that sees the words on both sides: "
+            "take one that was made to guess masked words, as roberta, bert, or distilbert"
+        )
+
+
+def _check_positions(encoder: nn.Module, text: TextConfig) -> None:
+    """Refuse too few position embeddings, where there are any; RoBERTa counts them from after the padding."""
+    longest = max(text.max_tokens, text.max_question_tokens)
+    for name, table in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(table, nn.Embedding):
+            room = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+            if room < longest:
+                raise InputError(
+                    f"the text encoder has positions for {room} tokens, and texts have up to {longest}: "
+                    "set text.max_tokens and text.max_question_tokens"
+                )
+
+
 def first_sentence(error: Exception) -> str:
     """What an error of transformers says, without the pages of help that follow."""
-    return str(error).strip().partition("\n")[0].partition(". ")[0]
+    text = str(error).strip().replace(":\n", ": ")
+    return " ".join(text.partition("\n")[0].partition(". ")[0].split())

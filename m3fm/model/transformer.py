@@ -90,17 +90,23 @@ class Transformer(nn.Module):
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Activation checkpointing (non-reentrant) of every transformer of a model: slower, and less memory."""
+    """Activation checkpointing (non-reentrant) of every transformer of a model: slower, and less memory.
+
+    The text transformer, which comes from `transformers`, keeps its activations.
+    """
     for part in model.modules():
         if isinstance(part, Transformer):
             part.recompute = True
 
 
-def compile_transformers(model: nn.Module) -> None:
-    """Compile every transformer of a model, in place; each number of tokens is compiled on its first use."""
+def compile_transformers(model: nn.Module, backend: str = "inductor") -> None:
+    """Compile every transformer of a model, in place, on its first use.
+
+    The second number of tokens is compiled for any number: texts have too many lengths to compile each.
+    """
     for part in model.modules():
         if isinstance(part, Transformer):
-            part.compile(dynamic=False)
+            part.compile(backend=backend, dynamic=None)
 
 
 def upcast(x: Tensor) -> Tensor:

@@ -6,9 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from m3fm.config import Config, ModelConfig, Scale
+from m3fm.config import Config, ModelConfig, Scale, first_problem
 from m3fm.errors import InputError
-from m3fm.presets import invalid
 from m3fm.tasks import TASKS, Region, Task
 
 Text = Annotated[str, Field(min_length=1)]
@@ -133,6 +132,6 @@ def read(path: Path) -> TaskFile:
     try:
         found = TaskFile.model_validate(content)
     except ValidationError as error:
-        raise invalid(path, error) from error
+        raise InputError(f"{path}, {first_problem(error)}") from error
     table = found.table.model_copy(update={"file": path.parent / found.table.file})
     return found.model_copy(update={"table": table})

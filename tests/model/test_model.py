@@ -281,3 +281,58 @@ def test_long_text_keeps_its_end_and_absent_text_has_no_mask() -> None:
 def test_digits_stay_single() -> None:
     tokenizer = train_tokenizer(["Weight is 105.0 pounds."] * 50, 400)
     assert {"1", "0", "5"} <= set(tokenizer.encode("105").tokens)
+
+
+def test_a_volume_of_another_scale_is_refused_though_it_has_as_many_patches(model: M3FM) -> None:
+    for task, of_another in (("emphysema", "lung_cancer_risk"), ("lung_cancer_risk", "emphysema")):
+        wrong = {**inputs(task), "images": inputs(of_another)["images"]}
+        for ask in (model, model.predict, model.attention):
+            with pytest.raises(InputError, match="images are"):
+                ask(task, **wrong)
+    mae = MAE(model.ctvit, RUN.pretrain, RUN.model.width)
+    with pytest.raises(
+        InputError, match=r"images are \[2, 1, 32, 56, 40\], and should be \[B, 1, 32, 40, 56\]"
+    ):
+        mae(
+            "both_lungs",
+            inputs("lung_cancer_risk")["images"],
+            torch.ones(2, 3),
+            torch.rand(2, 70),
+            torch.tensor([0]),
+        )
+    nodule = inputs("nodule_size")
+    for mask in (nodule["lung_mask"][..., :-1], nodule["lung_mask"][:, None]):
+        with pytest.raises(InputError, match=r"lung_mask are .* should be \[B, 16, 56, 40\]"):
+            model.predict("nodule_size", **{**nodule, "lung_mask": mask})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"voxel_size": None}, "images is given and voxel_size is missing"),
+        ({"text_mask": None}, "text_ids is given and text_mask is missing"),
+        ({"text_ids": None}, "text_mask is given and text_ids is missing"),
+        ({"images": None, "voxel_size": None}, "lung_mask is given and images is missing"),
+        ({"question_mask": None}, "question_ids is given and question_mask is missing"),
+        ({"question_ids": None}, "question_ids is missing"),
+        ({name: value[:0] for name, value in inputs("nodule_size").items()}, r"question_ids is \[0, 6\]"),
+        ({"text_ids": torch.ones(2, 0), "text_mask": torch.ones(2, 0)}, r"text_ids is \[2, 0\]"),
+    ],
+)
+def test_half_of_what_belongs_together_is_refused(model: M3FM, changes: dict, said: str) -> None:
+    for ask in (model, model.predict, model.attention):
+        with pytest.raises(ValueError, match=said):
+            ask("nodule_size", **{**inputs("nodule_size"), **changes})
+
+
+@pytest.mark.parametrize("mm", [0.0, -1.0, np.nan, np.inf])
+def test_a_voxel_without_size_is_refused(model: M3FM, mm: float) -> None:
+    size = torch.ones(2, 3)
+    size[1, 2] = mm
+    for ask in (model.predict, model.attention):
+        with pytest.raises(ValueError, match="voxel_size is"):
+            ask("emphysema", **{**inputs("emphysema"), "voxel_size": size})
+    with pytest.raises(InputError, match="a voxel of"):
+        transforms.fit_scale(
+            np.zeros((9, 9, 9), np.int16), (0, 9) * 3, (1.0, 1.0, mm), RUN.model.scales["heart"]
+        )

@@ -1,5 +1,6 @@
 """Half precision is close, recomputed activations change nothing, and the compiler takes each scale whole."""
 
+import numpy as np
 import pytest
 import torch
 from samples import OF_SCALE, RUN, draw_weights, inputs
@@ -8,7 +9,7 @@ from torch import Tensor
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.predictors import task_loss
-from m3fm.model.transformer import Transformer, recompute_activations
+from m3fm.model.transformer import Transformer, compile_transformers, recompute_activations
 from m3fm.tasks import TASKS
 
 TASKS_HERE = (*OF_SCALE.values(), "lung_rads", "clinical_number")
@@ -87,6 +88,26 @@ def test_activation_checkpointing_gives_the_same_gradients_from_less(scale):
             gradients(model, task)
     torch.testing.assert_close(gradients(saving, task), gradients(plain, task), atol=0, rtol=0)
     assert kept[1] < 0.5 * kept[0]
+
+
+def test_texts_of_many_lengths_are_compiled_for_any_length(model):
+    """Past its limit of compilations the compiler would go on without compiling; here it raises then."""
+    torch.compiler.reset()
+    compiled = M3FM(RUN.model).eval()
+    compiled.load_state_dict(model.state_dict())
+    compile_transformers(compiled, backend="eager")
+    with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        for task in ("nodule_size", "emphysema"):
+            for length in range(12, 24):
+                given = inputs(task, length=length)
+                torch.testing.assert_close(compiled.predict(task, **given), model.predict(task, **given))
+        mae = MAE(compiled.ctvit, RUN.pretrain, RUN.model.width)
+        compile_transformers(mae.decoder, backend="eager")
+        for name, task in OF_SCALE.items():
+            given = inputs(task)
+            noise = torch.rand(2, np.prod(RUN.model.scales[name].grid))
+            for slices in (torch.tensor([0]), torch.tensor([0, 1])):
+                mae(name, given["images"], given["voxel_size"], noise, slices).backward()
 
 
 @pytest.mark.parametrize("scale", list(OF_SCALE))

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertModel,
     BertTokenizerFast,
     DistilBertConfig,
+    DistilBertForMaskedLM,
     RobertaConfig,
+    RobertaForMaskedLM,
     RobertaModel,
 )
 
@@ -82,8 +85,87 @@ def test_a_directory_or_configuration_of_nothing_is_refused(tmp_path):
         TextTransformer(TextConfig(encoder={"model_type": "no-such-thing"}))
     with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
         TextTransformer(TextConfig(encoder={"hidden_size": 48}))
+    with pytest.raises(InputError, match=r"hidden_size.* expected int, got str"):
+        TextTransformer(TextConfig(encoder={"model_type": "roberta", "hidden_size": "x"}))
     with pytest.raises(InputError, match="holds no tokenizer"):
         load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").write_text('{"version"')
+    with pytest.raises(InputError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+ROBERTA_TINY = RobertaConfig(vocab_size=300, max_position_embeddings=170, pad_token_id=1, **TINY)
+DISTILBERT_TINY = DistilBertConfig(vocab_size=300, dim=48, n_layers=2, n_heads=2, hidden_dim=96)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [RobertaForMaskedLM(ROBERTA_TINY), DistilBertForMaskedLM(DISTILBERT_TINY)],
+    ids=["roberta", "distilbert"],
+)
+def test_weights_in_half_precision_with_a_head_are_taken_in_float32(theirs, tmp_path):
+    theirs.half().save_pretrained(tmp_path)
+    encoder = TextTransformer(TextConfig(pretrained=tmp_path)).eval()
+    assert {parameter.dtype for parameter in encoder.parameters()} == {torch.float32}
+    expected = theirs.float().eval().base_model(input_ids=IDS, attention_mask=MASK).last_hidden_state
+    torch.testing.assert_close(encoder(IDS, MASK), expected)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    RobertaModel(ROBERTA_TINY).save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    whole, content = load_file(file), file.read_bytes()
+    name = "encoder.layer.0.output.dense.weight"
+    less = {key: tensor for key, tensor in whole.items() if key != name}
+    for changed, said in (
+        (less, f"lacks {name}"),
+        ({**whole, "junk": torch.ones(2)}, "no use for junk"),
+        ({**whole, name: torch.ones(2, 2)}, str(tmp_path)),
+    ):
+        save_file(changed, file, metadata={"format": "pt"})
+        with pytest.raises(InputError, match=said):
+            TextTransformer(TextConfig(pretrained=tmp_path))
+    for damaged in (content[: len(content) // 2], b""):
+        file.write_bytes(damaged)
+        with pytest.raises(InputError, match="holds no encoder of transformers"):
+            TextTransformer(TextConfig(pretrained=tmp_path))
+    file.unlink()
+    for _ in range(2):
+        with pytest.raises(InputError, match="holds no encoder of transformers"):
+            TextTransformer(TextConfig(pretrained=tmp_path))
+        (tmp_path / "config.json").write_text('{"model_type": "roberta", "hidden_size": "wide"}')
+
+
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        {"model_type": "gpt2"},
+        {"model_type": "t5"},
+        {"model_type": "bart"},
+        {"model_type": "vit"},
+        {"model_type": "clip"},
+        {"model_type": "roberta", "is_decoder": True},
+        {"model_type": "xlm", "causal": True},
+    ],
+    ids=lambda encoder: encoder["model_type"],
+)
+def test_what_does_not_see_both_sides_of_a_word_is_refused(encoder):
+    """A question's first token would see nothing of the question: every question would be the same."""
+    with pytest.raises(InputError, match=f"is a {encoder['model_type']}, no encoder of text that sees"):
+        TextTransformer(TextConfig(encoder=encoder))
+
+
+def test_an_encoder_with_too_few_positions_is_refused(tmp_path):
+    RobertaModel(
+        RobertaConfig(vocab_size=300, max_position_embeddings=52, pad_token_id=1, **TINY)
+    ).save_pretrained(tmp_path)
+    for source in (
+        {"pretrained": tmp_path},
+        {"encoder": {"model_type": "bert", "max_position_embeddings": 50, **TINY}},
+    ):
+        with pytest.raises(InputError, match="positions for 50 tokens, and texts have up to 51"):
+            TextTransformer(TextConfig(max_tokens=51, **source))
+        assert TextTransformer(TextConfig(max_tokens=50, **source)).width == 48
 
 
 def test_positions_must_hold_the_longest_text():
