@@ -29,8 +29,8 @@ def ray_cluster(cpus: int) -> Iterator[None]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
-        # Where Ray's processes die, who waits for them is told soon and not in a minute.
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
+        # Where Ray's processes die, who waits for them is told after half a minute.
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "30")
         # Without a token Ray would write one of its own into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
