@@ -81,6 +81,7 @@ def transfer_weights(model: M3FM, directory: Path, new: Collection[str]) -> list
     its new scales. What the checkpoint has beyond the model, heads and tokenizers of its own, is left.
     Raises InputError naming the tensors that it lacks, or has in another shape.
     """
+    _check_unchanged(directory)
     path = directory / WEIGHTS
     found, own = read_weights(path), model.state_dict()
     pretrained_only = not any(name.startswith("task_encoder.") for name in found)
