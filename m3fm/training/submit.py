@@ -74,7 +74,7 @@ def _client(address: str) -> "JobSubmissionClient":
     try:
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.WARNING)
+        logging.disable(logging.INFO)  # Ray tells of every package that it sends
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

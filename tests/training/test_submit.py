@@ -21,7 +21,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def dashboard() -> Iterator[str]:
     """The address of a head's dashboard."""
-    port, gcs = free_port(), free_port()
+    port, gcs, agent = free_port(), free_port(), free_port()
     head = Node(
         "--head",
         "--node-ip-address=127.0.0.1",
@@ -30,6 +30,8 @@ def dashboard() -> Iterator[str]:
         "--include-dashboard=true",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={port}",
+        # Its usual one may be taken by another Ray on this machine, and then the node takes no jobs.
+        f"--dashboard-agent-listen-port={agent}",
     )
     with running(head):
         yield f"http://127.0.0.1:{port}"
