@@ -73,9 +73,15 @@ def test_a_step_has_the_batches_of_the_configuration(size) -> None:
         assert sum(unit.weight for unit in mine) == pytest.approx(1.0), "shares of the task's mean loss"
         assert [unit.index for unit in mine] == list(range(len(mine)))
     costs = pretraining_costs(run)
-    crops = crop_units([*run.model.scales, "heart"], run.pretrain, costs)
-    assert sum(unit.weight for unit in crops) == pytest.approx(1.0)
-    assert {unit.cost for unit in crops} == {run.pretrain.micro_batch * cost for cost in costs.values()}
+    for step, count in (
+        (0, run.pretrain.batch // run.pretrain.micro_batch),
+        (None, len(costs) * run.pretrain.validation_batches),
+    ):
+        crops = crop_units(step, run.pretrain, costs)
+        assert len(crops) == count
+        assert sum(unit.weight for unit in crops) == pytest.approx(1.0)
+        assert all(unit.cost == run.pretrain.micro_batch * costs[unit.name] for unit in crops)
+    assert {unit.name for unit in crops} == set(run.model.scales), "all scales are validated"
 
 
 def test_the_paper_s_batch_is_972_samples() -> None:

@@ -74,8 +74,7 @@ def test_saved_found_fetched_and_removed(endpoint, tmp_path):
     assert (tmp_path / "newest/model.safetensors").read_text() == "6"
 
     s3 = store(endpoint)
-    with s3.open_output_stream("bucket/runs/one/step-00000006/model.safetensors") as file:
-        file.write(b"damaged")
+    s3.delete_file("bucket/runs/one/step-00000006/model.safetensors")
     assert again.newest(tmp_path / "older").step == 2
     s3.delete_file(f"bucket/runs/one/step-00000002/{COMPLETE}")
     assert again.newest(tmp_path / "nothing") is None
