@@ -6,9 +6,13 @@ import os
 import re
 import secrets
 import shutil
+import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from m3fm.errors import InputError
 
 OBJECT_STORE_BYTES = 200_000_000
 """Large data go by path, never through Ray's object store."""
@@ -31,12 +35,16 @@ def ray_cluster(cpus: int) -> Iterator[None]:
     if address is None:
         # Where Ray's processes die, who waits for them is told after half a minute.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "30")
+        # Gradients of workers on this machine are no business of the network's.
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
         # Without a token Ray would write one of its own into the home directory.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
     import ray
 
     options: dict[str, object] = {"address": address}
+    if address is not None:
+        _check_answers(address)
     if address is None or address.startswith(LOOPBACK):
         _stay_on_loopback()
     with contextlib.ExitStack() as stack:
@@ -53,6 +61,16 @@ def ray_cluster(cpus: int) -> Iterator[None]:
         stack.callback(ray.shutdown)
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
         yield
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray would try it for minutes."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=10):
+            pass
+    except (OSError, ValueError) as error:
+        raise InputError(f"no Ray cluster answers at {address} ({error}): give HOST:PORT of one") from error
 
 
 def _stay_on_loopback() -> None:

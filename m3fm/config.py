@@ -238,6 +238,8 @@ class OptimizerConfig(Config):
     weight_decay: NotNegative = 0.05
     layer_decay: Positive = 1.0
     """Learning rate of each earlier block relative to the next one's."""
+    betas: tuple[Share, Share] = (0.9, 0.95)
+    """Decay of AdamW's running means of the gradient and of its square."""
     clip_norm: Positive = 1.0
     checkpoint_every: Count = 1000
     """Steps between checkpoints, each of which is validated."""

@@ -54,8 +54,13 @@ def has(uri: str, run_id: str) -> bool:
 
 
 def set_status(uri: str, run_id: str, status: str) -> None:
-    """Say how a run goes: RUNNING, FINISHED or FAILED."""
-    _client(uri).update_run(run_id, status=status)
+    """Say how a run goes, RUNNING, FINISHED or FAILED, if MLflow is there to hear it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _client(uri).update_run(run_id, status=status)
+    except MlflowException as error:
+        logger.warning("MLflow was not told that run %s is %s: %s", run_id, status, error)
 
 
 class Steps:
@@ -63,18 +68,17 @@ class Steps:
 
     def __init__(self, uri: str, run_id: str) -> None:
         self._client, self._run_id = _client(uri), run_id
-        self._last = int(self._client.get_run(run_id).data.metrics.get("step", -1))
+        self._last: int | None = None
+        """The last step that MLflow knows; None until it was asked."""
         self._rows: list[dict[str, float]] = []
         self._told = time.monotonic()
 
     def add(self, row: Mapping[str, float]) -> None:
         """Take the measures of a step, of which one is its number, `step`; a step that is known is left out.
 
-        A run that goes on after an interruption does some steps again; they come out the same.
+        A run that goes on after an interruption tells of all steps so far and does some again; they come out
+        the same.
         """
-        if row["step"] <= self._last:
-            return
-        self._last = int(row["step"])
         self._rows.append({**row, "time": time.time()})
         if time.monotonic() - self._told > FLUSH_SECONDS:
             self.flush()
@@ -85,10 +89,15 @@ class Steps:
 
         self._told = time.monotonic()
         try:
+            if self._last is None:
+                self._last = int(self._client.get_run(self._run_id).data.metrics.get("step", -1))
+            last = self._last
+            self._rows = [row for row in self._rows if row["step"] > last]
             while self._rows:
                 rows = self._at_once()
                 metrics = [metric for row in rows for metric in _metrics(row)]
                 self._client.log_batch(self._run_id, metrics=metrics)
+                self._last = int(rows[-1]["step"])
                 del self._rows[: len(rows)]
         except MlflowException as error:
             logger.warning("MLflow is told later of %d steps: %s", len(self._rows), error)

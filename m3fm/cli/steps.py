@@ -124,7 +124,7 @@ def pretrain(
     """
     run = configured(params)
     if submit is not None:
-        _submitted(submit, "pretrain", [dataset, out], {"--storage": storage}, run)
+        _submitted(submit, "pretrain", [dataset, out], {"--storage": storage}, address, run)
     _existing(dataset=dataset)
     place = _place(entered(), storage, address)
     from m3fm.training.pretrain import pretrain
@@ -153,7 +153,7 @@ def train(
     run = configured(params)
     if submit is not None:
         options = {"--pretrained": pretrained, "--storage": storage}
-        _submitted(submit, "train", [dataset, out], options, run)
+        _submitted(submit, "train", [dataset, out], options, address, run)
     _existing(dataset=dataset, pretrained=pretrained)
     place = _place(entered(), storage, address)
     from m3fm.training.multitask import train
@@ -174,14 +174,30 @@ def _place(state: State, storage: str | None, address: str | None) -> "Place":
 
 
 def _submitted(
-    address: str, command: str, paths: list[Path], options: dict[str, Path | str | None], run: "RunConfig"
+    dashboard: str,
+    command: str,
+    paths: list[Path],
+    options: dict[str, Path | str | None],
+    address: str | None,
+    run: "RunConfig",
 ) -> NoReturn:
     """Run the same command as a job on a Ray cluster, and end as it does."""
+    if address is not None:
+        raise InputError("--submit and --address are two ways to a cluster: give one of them")
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    for path in (*map(str, paths), *given.values()):
+        if "://" not in path and not path.startswith("/"):
+            raise InputError(f"{path} is a path of the cluster, where a job has no directory: give it whole")
+        if "://" in path and "@" in path:
+            raise InputError(
+                "a job's command is for all to see: no keys in --storage, set them as AWS_ACCESS_KEY_ID and"
+                " AWS_SECRET_ACCESS_KEY on the nodes"
+            )
     entered()
     from m3fm.training.submit import submit
 
-    given = [part for name, value in options.items() if value is not None for part in (name, str(value))]
-    raise typer.Exit(submit(address, command, [*map(str, paths), *given], run))
+    words = [*map(str, paths), *(part for pair in given.items() for part in pair)]
+    raise typer.Exit(submit(dashboard, command, words, run))
 
 
 @app.command(rich_help_panel=STEPS)

@@ -6,6 +6,7 @@ written last and holds the digests of the others; whatever lacks it, or differs,
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,6 +22,15 @@ from m3fm.errors import InputError
 
 COMPLETE = "complete.json"
 """The last file of a checkpoint to be written."""
+
+
+NAME = re.compile(r"step-\d{8}")
+"""Of a checkpoint's folder."""
+
+
+def without_password(address: str) -> str:
+    """An address, or a text with one, that can be shown."""
+    return re.sub(r"//[^/@\s]*@", "//***@", address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +63,12 @@ class Checkpoints:
                 self._fs, self._root = pyarrow.fs.LocalFileSystem(), str(Path(where).absolute())
             self._list()
         except (OSError, ValueError, pyarrow.lib.ArrowInvalid) as error:
-            raise InputError(
-                f"checkpoints cannot be kept at {where}: {' '.join(str(error).split())}"
-            ) from error
+            reason = without_password(" ".join(str(error).split()))
+            raise InputError(f"checkpoints cannot be kept at {without_password(where)}: {reason}") from error
 
     def found(self) -> list[Found]:
         """All complete checkpoints, oldest first."""
-        described = [self._described(info) for info in self._list() if info.type is FileType.Directory]
+        described = [self._described(info) for info in self._list()]
         return sorted((found for found in described if found is not None), key=lambda found: found.step)
 
     def best(self) -> Found | None:
@@ -114,7 +123,7 @@ class Checkpoints:
         self._prune()
 
     def clear(self) -> None:
-        """Remove all of them."""
+        """Remove all of them, and nothing else that may be there."""
         for info in self._list():
             self._remove(info.base_name)
 
@@ -131,9 +140,11 @@ class Checkpoints:
 
     def _prune(self) -> None:
         best, found = self.best(), self.found()
-        for old in found[: -self.keep]:
-            if best is None or old.name != best.name:
-                self._remove(old.name)
+        kept = {one.name for one in found[-self.keep :]} | ({best.name} if best else set())
+        # What is not complete, a kill has left.
+        for info in self._list():
+            if info.base_name not in kept:
+                self._remove(info.base_name)
 
     def _remove(self, name: str) -> None:
         """Remove a checkpoint; first the file that makes it one."""
@@ -144,7 +155,9 @@ class Checkpoints:
             self._fs.delete_dir(root)
 
     def _list(self) -> list[FileInfo]:
-        return self._fs.get_file_info(FileSelector(self._root, allow_not_found=True))
+        """Folders that are named as checkpoints are."""
+        infos = self._fs.get_file_info(FileSelector(self._root, allow_not_found=True))
+        return [info for info in infos if info.type is FileType.Directory and NAME.fullmatch(info.base_name)]
 
     def _described(self, info: FileInfo) -> Found | None:
         """What a directory's last file says; None where there is none, or half of one."""

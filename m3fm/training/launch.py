@@ -1,6 +1,7 @@
 """Objectives on Ray Train workers, from a laptop's two to a cluster's."""
 
 import contextlib
+import fcntl
 import json
 import shutil
 import tempfile
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from m3fm import tracking
-from m3fm.artifacts import seal, write_json, written_whole
+from m3fm.artifacts import seal, text_digest, to_json, write_json, written_whole
 from m3fm.cluster import ray_cluster
 from m3fm.config import LaunchConfig, OptimizerConfig
 from m3fm.errors import InputError
 from m3fm.progress import Advance, tracked
 from m3fm.training.batches import Objective
-from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.checkpoints import Checkpoints, without_password
 from m3fm.training.loop import VALIDATION, Row, Worker, train
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def fit(
         try:
             train(build(), config, launch, worker)
         except FloatingPointError as error:
+            if steps is not None:
+                steps.flush()
             # An error that is raised would be taken for a worker's death, and tried again.
             ray.get(board.fail.remote(str(error)))
 
@@ -184,38 +187,53 @@ def fit_into(
 ) -> None:
     """Train, and write a sealed checkpoint directory; an interrupted call goes on where it was.
 
-    `inputs` is what the result depends on: raises InputError where the checkpoints that are there are of
-    other inputs. `describe` writes what belongs beside the weights, `params` are logged.
+    `inputs` is what the result depends on, `params` are logged, and `describe` writes what belongs beside the
+    weights. Raises InputError where another process is training to `out`, or another run has begun to.
     """
-    with written_whole(out, resume=True) as partial:
-        storage = place.storage or str(partial.resolve() / "checkpoints")
+    work = out.with_name(f".{out.name}.training")
+    with _held(work, out):
         about: dict[str, Any] = {"inputs": dict(inputs)}
-        before = Checkpoints(storage, config.keep_checkpoints, about)
-        earlier: dict[str, Any] = before.found()[-1].about if before.found() else {}
+        storage = str(work.absolute() / "checkpoints")
+        if place.storage is not None:
+            storage = _below(place.storage, text_digest(to_json(inputs))[:16])
+        before = Checkpoints(storage, config.keep_checkpoints, about).found()
+        earlier: dict[str, Any] = before[-1].about if before else {}
         if earlier:
             _of_same_run(earlier["inputs"], inputs, storage)
-        run_id = None
+        logged = None
         if place.mlflow is not None:
-            run_id = _run(place.mlflow, partial, earlier.get("mlflow_run"), what, params)
-            about["mlflow_run"] = run_id
+            about["mlflow_run"] = _run(place.mlflow, work, earlier.get("mlflow_run"), inputs, what, params)
+            logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
-        with _status(place.mlflow, run_id):
-            fit(
-                what,
-                build,
-                config,
-                launch,
-                checkpoints,
-                (place.mlflow, run_id) if place.mlflow and run_id else None,
-            )
-        content = _take(checkpoints, config, partial)
-        describe(partial)
-        if place.storage is None:
-            shutil.rmtree(storage)
-        (partial / RUN).unlink(missing_ok=True)
-        seal(partial, "checkpoint.json", {"inputs": inputs, "torch": torch.__version__, **content})
-    if place.storage is not None:
+        with _status(logged):
+            fit(what, build, config, launch, checkpoints, logged)
+        with written_whole(out) as partial:
+            content = _take(checkpoints, config, partial)
+            describe(partial)
+            manifest = {"inputs": inputs, "torch": torch.__version__, **content}
+            seal(partial, "checkpoint.json", manifest)
         checkpoints.clear()
+        shutil.rmtree(work)
+
+
+@contextlib.contextmanager
+def _held(work: Path, out: Path) -> Iterator[None]:
+    """Keep other processes from training to the same place, until the block or this process ends."""
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another process is training to {out}: wait for it, or give this one another directory"
+            ) from None
+        yield
+
+
+def _below(storage: str, folder: str) -> str:
+    """A folder below a path or URI, whose options stand behind a question mark."""
+    path, mark, options = storage.partition("?") if "://" in storage else (storage, "", "")
+    return f"{path.rstrip('/')}/{folder}{mark}{options}"
 
 
 def _of_same_run(found: Mapping[str, object], inputs: Mapping[str, object], storage: str) -> None:
@@ -223,34 +241,45 @@ def _of_same_run(found: Mapping[str, object], inputs: Mapping[str, object], stor
     differs = [name for name in inputs if found.get(name) != inputs[name]]
     if differs:
         raise InputError(
-            f"{storage} holds the checkpoints of an unfinished run of another {', '.join(differs)}: start"
-            " that one again, or remove them"
+            f"{without_password(storage)} holds the checkpoints of an unfinished run of another"
+            f" {', '.join(differs)}: start that one again, or remove them"
         )
 
 
-def _run(uri: str, partial: Path, before: str | None, what: str, params: Mapping[str, Any]) -> str:
+def _run(
+    uri: str,
+    work: Path,
+    of_checkpoint: str | None,
+    inputs: Mapping[str, object],
+    what: str,
+    params: Mapping[str, Any],
+) -> str:
     """The run in MLflow of the training that is gone on with, or a new one."""
+    begun = {"inputs": dict(inputs), "mlflow_run": of_checkpoint}
     with contextlib.suppress(FileNotFoundError):
-        before = json.loads((partial / RUN).read_text())["mlflow_run"]
-    if before is None or not tracking.has(uri, before):
-        before = tracking.begin(uri, what, params)
-        write_json(partial / RUN, {"mlflow_run": before})
-    return before
+        noted = json.loads((work / RUN).read_text())
+        begun = noted if noted["inputs"] == inputs else begun
+    found = begun["mlflow_run"]
+    if isinstance(found, str) and tracking.has(uri, found):
+        return found
+    run_id = tracking.begin(uri, what, params)
+    write_json(work / RUN, {**begun, "mlflow_run": run_id})
+    return run_id
 
 
 @contextlib.contextmanager
-def _status(uri: str | None, run_id: str | None) -> Iterator[None]:
-    """Let MLflow know how the run ends."""
-    if uri is None or run_id is None:
+def _status(logged: tuple[str, str] | None) -> Iterator[None]:
+    """Let MLflow know how a run, of which there may be none, ends."""
+    if logged is None:
         yield
         return
-    tracking.set_status(uri, run_id, "RUNNING")
+    tracking.set_status(*logged, "RUNNING")
     try:
         yield
     except BaseException:
-        tracking.set_status(uri, run_id, "FAILED")
+        tracking.set_status(*logged, "FAILED")
         raise
-    tracking.set_status(uri, run_id, "FINISHED")
+    tracking.set_status(*logged, "FINISHED")
 
 
 def _take(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[str, Any]:
@@ -258,10 +287,13 @@ def _take(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[
     with tempfile.TemporaryDirectory() as temporary:
         last, chosen = Path(temporary) / "last", Path(temporary) / "chosen"
         found = checkpoints.newest(last)
-        assert found is not None
+        if found is None or found.step != config.steps:
+            raise InputError("the last checkpoint is damaged: the same command goes on from the one before")
         shutil.copy(last / "history.jsonl", out / "history.jsonl")
         best = checkpoints.best()
-        if config.result == "best" and best is not None and checkpoints.fetch(best, chosen):
+        if config.result == "best" and best is not None:
+            if not checkpoints.fetch(best, chosen):
+                raise InputError(f"the best checkpoint, of step {best.step}, is damaged: take the last one")
             found, last = best, chosen
         shutil.copy(last / "model.safetensors", out / "model.safetensors")
     return {"steps": config.steps, "weights_of_step": found.step, "validation_loss": found.score}

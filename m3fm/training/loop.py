@@ -61,7 +61,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     """Run the optimiser steps that are left. Every worker calls this and ends with the same parameters.
 
     Raises FloatingPointError that names the step and the micro-batches when a loss is not finite: each is a
-    function of the seed, the step, its task and its number.
+    function of the seed, the step, its task and its number. Raises it when a gradient is not finite, too.
     """
     model = objective.model.to(worker.device).train()
     if launch.activation_checkpointing:
@@ -69,10 +69,13 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     if launch.compile:
         compile_transformers(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.lr, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(parameter_groups(model, config), lr=config.lr, betas=config.betas)
     scaler = torch.amp.GradScaler(worker.device.type, enabled=launch.precision == "float16")
     stateful: dict[str, Stateful] = {"optimizer": optimizer, "scaler": scaler}
     history = restore(worker.checkpoints, model, stateful)
+    if worker.rank == 0:
+        for row in history:
+            worker.tell(row, False)
     steps = range(len(history), config.steps)
     items = Waiting(Share(objective, worker.rank, worker.size).loaded(steps, launch))
     clock = Clock(items, worker.device)
@@ -87,15 +90,22 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         for group in optimizer.param_groups:
             group["lr"] = rate * group["scale"]
         scaler.unscale_(optimizer)
-        norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        norm = float(nn.utils.clip_grad_norm_(parameters, config.clip_norm))
+        # In float16 a step whose gradient overflows is left out, and the next one is scaled by less.
+        if not math.isfinite(norm) and (not scaler.is_enabled() or scaler.get_scale() < 1.0):
+            raise FloatingPointError(f"step {step}: the losses are finite, and their gradient is not")
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        history.append({"step": step, "lr": rate, "gradient_norm": float(norm), **means})
+        norms = {"gradient_norm": norm} if math.isfinite(norm) else {}
+        history.append({"step": step, "lr": rate, **norms, **means})
         measured = clock.measured(float(losses[2].sum()))
         due = (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps
         if due:
-            history[-1] |= validate(objective, launch, worker)
+            validation = validate(objective, launch, worker)
+            if bad := ", ".join(name for name, loss in validation.items() if not math.isfinite(loss)):
+                raise FloatingPointError(f"step {step}: the loss of {bad} is not finite")
+            history[-1] |= validation
         if worker.rank == 0:
             worker.tell({**history[-1], **measured}, due)
             if due:
@@ -231,7 +241,7 @@ def restore(checkpoints: Checkpoints, model: nn.Module, stateful: Mapping[str, S
         if checkpoints.newest(directory) is None:
             return []
         model.load_state_dict(load_file(directory / "model.safetensors"))
-        saved = torch.load(directory / "trainer.pt", weights_only=True)
+        saved = torch.load(directory / "trainer.pt", map_location="cpu", weights_only=True)
         for name, part in stateful.items():
             part.load_state_dict(saved[name])
         return read_history(directory)

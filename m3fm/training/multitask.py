@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from m3fm.artifacts import Reference
+from m3fm.artifacts import Reference, source_digest
 from m3fm.config import RunConfig
 from m3fm.dataset.mqa import check_labelled, check_trainable, corpus
 from m3fm.model.checkpoint import load_pretrained, write_config
@@ -46,6 +46,7 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, pla
         "model": run.model.digest(),
         "train": run.train.digest(),
         "precision": run.launch.precision,
+        "code": source_digest(),
     }
     fit_into(
         "training",

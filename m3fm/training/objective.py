@@ -24,12 +24,12 @@ from m3fm.tasks import TASKS, Task, variant
 from m3fm.tokens import encode
 from m3fm.training.batches import Batch, Step
 from m3fm.training.costs import pretraining_costs, task_costs
-from m3fm.training.planner import Unit, crop_units, task_units, validation_units
+from m3fm.training.planner import TRAINING, VALIDATION, Unit, crop_units, task_units, validation_units
 
 
 def _stream(seed: int, step: Step) -> list[int]:
-    """The beginning of a seed for what is drawn in a step; that of the validation has another length."""
-    return [seed] if step is None else [seed, step]
+    """The beginning of a seed for what is drawn in a step."""
+    return [VALIDATION, seed, 0] if step is None else [TRAINING, seed, step]
 
 
 class Pretraining:

@@ -9,6 +9,9 @@ import numpy as np
 from m3fm.config import TEXT, PretrainConfig, TrainConfig
 from m3fm.tasks import TASKS, Task
 
+PLAN, TRAINING, VALIDATION = range(3)
+"""What is drawn for, before every seed: NumPy takes [1] and [1, 0] for the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -56,7 +59,7 @@ def crop_units(step: int | None, config: PretrainConfig, costs: Mapping[str, flo
     if step is None:
         chosen = names * config.validation_batches
     else:
-        rng = np.random.default_rng([config.optimizer.seed, step])
+        rng = np.random.default_rng([PLAN, config.optimizer.seed, step])
         chosen = [names[rng.integers(len(names))] for _ in range(config.batch // config.micro_batch)]
     cost = {name: config.micro_batch * costs[name] for name in names}
     return [Unit(name, index, 1.0 / len(chosen), cost[name]) for index, name in enumerate(chosen)]

@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from m3fm.artifacts import Reference
+from m3fm.artifacts import Reference, source_digest
 from m3fm.config import RunConfig
 from m3fm.dataset.mqa import check_trainable
 from m3fm.model.checkpoint import write_config
@@ -24,6 +24,7 @@ def pretrain(dataset: Path, out: Path, run: RunConfig, place: Place) -> None:
         "model": run.model.digest(),
         "pretrain": run.pretrain.digest(),
         "precision": run.launch.precision,
+        "code": source_digest(),
     }
     fit_into(
         "pretraining",

@@ -86,7 +86,7 @@ class Runs:
 
     def checkpoint(self, out: str) -> int:
         """The steps of the newest checkpoint of an unfinished training."""
-        names = [path.parent.name for path in self.root.glob(f".{out}.partial/checkpoints/*/complete.json")]
+        names = [path.parent.name for path in self.root.glob(f".{out}.training/checkpoints/*/complete.json")]
         return max((int(name.removeprefix("step-")) for name in names), default=0)
 
     def parameters(self, out: str) -> torch.Tensor:

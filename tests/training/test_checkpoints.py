@@ -73,10 +73,29 @@ def test_what_is_not_complete_or_not_what_it_was_is_passed_over(checkpoints, whe
     assert checkpoints.newest(tmp_path / "a").step == 2
 
 
-def test_all_can_be_removed(checkpoints, where):
+def test_all_can_be_removed_and_nothing_else(checkpoints, where):
     checkpoints.save(1, None, content("one"))
+    for foreign in ("dataset", "step-1"):
+        (where / foreign).mkdir()
+    (where / "thesis.tex").write_text("of somebody")
+    checkpoints.save(2, None, content("two"))
+    checkpoints.save(3, None, content("three"))
     checkpoints.clear()
-    assert list(where.iterdir()) == []
+    assert sorted(path.name for path in where.iterdir()) == ["dataset", "step-1", "thesis.tex"]
+
+
+def test_what_a_kill_has_left_goes_with_the_next_checkpoint(checkpoints, where):
+    checkpoints.save(1, None, content("one"))
+    (where / "step-00000002").mkdir()
+    checkpoints.save(3, None, content("three"))
+    assert sorted(path.name for path in where.iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_no_password_is_shown():
+    with pytest.raises(InputError) as refused:
+        Checkpoints("nonsense://key:secret@bucket/folder", 1, {})
+    assert "secret" not in str(refused.value)
+    assert "//***@bucket" in str(refused.value)
 
 
 @pytest.mark.parametrize("bad", ["nonsense://somewhere", "s3://"])

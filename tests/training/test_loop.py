@@ -103,7 +103,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: P
     run(0, 1, tmp_path, lambda row, durable: rows.append(row))
     assert torch.equal(weights(tmp_path), weights(alone))
     assert (last(tmp_path) / "history.jsonl").read_text() == (last(alone) / "history.jsonl").read_text()
-    assert rows[0]["step"] == stop // 3 * 3, "it goes on after the last checkpoint"
+    told = [row["step"] for row in rows]
+    assert told == list(range(8)), "of all steps: whoever listens may have missed some"
+    assert [step for step, row in zip(told, rows) if "data_wait" in row] == told[stop // 3 * 3 :]
 
 
 def test_validation_is_of_what_is_held_out_and_changes_nothing(alone: Path, tmp_path: Path) -> None:
@@ -138,6 +140,24 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_task(tmp_path: Pa
         FloatingPointError, match=r"step 0: the loss of task_3 \(micro-batch 0\) is not finite"
     ):
         train(Broken(), OPTIMIZER, LaunchConfig(), worker(0, 1, tmp_path))
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_does_harm(tmp_path: Path) -> None:
+    """Finite losses with a gradient that is not: a root at zero."""
+
+    class Broken(Toy):
+        def loss(self, unit: Unit, batch: Batch) -> Tensor:
+            loss = super().loss(unit, batch)
+            return loss + (loss - loss.detach()).abs().sqrt() if unit.name == "task_2" else loss
+
+    with pytest.raises(FloatingPointError, match="step 0: the losses are finite, and their gradient is not"):
+        train(Broken(), OPTIMIZER, LaunchConfig(), worker(0, 1, tmp_path))
+    assert worker(0, 1, tmp_path).checkpoints.found() == []
+
+
+def test_loaders_read_ahead_and_change_nothing(alone: Path, tmp_path: Path) -> None:
+    train(Toy(), OPTIMIZER, LaunchConfig(loaders=2), worker(0, 1, tmp_path))
+    assert torch.equal(weights(tmp_path), weights(alone))
 
 
 def diverge(rank: int, size: int, directory: Path) -> None:

@@ -1,6 +1,5 @@
 """Trainings as jobs of a Ray cluster: followed with their logs, ended with their exit code."""
 
-import os
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -86,4 +85,20 @@ def test_where_no_cluster_takes_jobs_one_line_says_so(runs):
     assert done.returncode == 2
     assert done.stderr.startswith(f"m3fm: no Ray cluster takes jobs at {address}")
     assert len(done.stderr.splitlines()) == 1
-    assert "RAY_AUTH_TOKEN" not in os.environ or os.environ["RAY_AUTH_TOKEN"] not in done.stderr
+    assert TOKEN["RAY_AUTH_TOKEN"] not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["data", "/out"], "data is a path of the cluster"),
+        (["/data", "/out", "--storage", "checkpoints"], "checkpoints is a path of the cluster"),
+        (["/data", "/out", "--storage", "s3://key:secret@bucket/runs"], "no keys in --storage"),
+        (["/data", "/out", "--address", "127.0.0.1:1"], "give one of them"),
+    ],
+)
+def test_what_a_job_could_not_use_is_refused_before_it_is_sent(runs, words, reason):
+    done = submitted(runs, "http://127.0.0.1:1", "train", *words)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert "secret" not in done.stderr

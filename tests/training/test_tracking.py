@@ -1,0 +1,57 @@
+"""What MLflow is told of a training: every step once, whenever it was away and whoever tells it again."""
+
+from pathlib import Path
+
+import pytest
+
+from m3fm import tracking
+from m3fm.registry import Registry
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return Registry.of(tmp_path)
+
+
+def rows(first: int, last: int) -> list[dict[str, float]]:
+    return [
+        {"step": step, "lr": 0.1, **{f"task_{n}": float(n) for n in range(30)}} for step in range(first, last)
+    ]
+
+
+def known(registry: Registry, run_id: str) -> list[int]:
+    return [metric.step for metric in registry.client.get_metric_history(run_id, "task_7")]
+
+
+def test_steps_that_are_told_again_count_once(registry: Registry):
+    run_id = tracking.begin(registry.uri, "training", {"a": {"b": 1}})
+    assert registry.client.get_run(run_id).data.params == {"a.b": "1"}
+    first = tracking.Steps(registry.uri, run_id)
+    for row in rows(0, 70):
+        first.add(row)
+    first.flush()
+    again = tracking.Steps(registry.uri, run_id)
+    for row in rows(0, 90):
+        again.add(row)
+    again.flush()
+    again.flush()
+    assert known(registry, run_id) == list(range(90))
+
+
+def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path):
+    run_id = tracking.begin(registry.uri, "training", {})
+    database = tmp_path / "mlflow" / "mlflow.db"
+    steps = tracking.Steps(registry.uri, run_id)
+    for row in rows(0, 3):
+        steps.add(row)
+    away = database.rename(database.with_name("away"))
+    database.mkdir()
+    steps.flush()
+    tracking.set_status(registry.uri, run_id, "FAILED")
+    database.rmdir()
+    away.rename(database)
+    for row in rows(3, 5):
+        steps.add(row)
+    steps.flush()
+    assert known(registry, run_id) == list(range(5))
