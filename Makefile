@@ -14,7 +14,7 @@ export PYTHONUTF8 := 1
 export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow bench bench-scale lint types data lock clean
+.PHONY: demo test test-slow bench bench-scale bench-learning lint types data lock clean
 demo: .venv/ready
 	$(BIN)/m3fm demo
 
@@ -38,6 +38,10 @@ types: .venv/ready
 # Rows of the paper's 163,725 series, from records to the MQA index: seconds and memory of each stage.
 bench-scale: .venv/ready
 	$(IN_STATE) $(BIN)/python benchmarks/scale.py
+
+# What is learned on 420 simulated patients, beside the untrained model and from scratch: about an hour.
+bench-learning: .venv/ready
+	$(IN_STATE) $(BIN)/python benchmarks/learning.py --out $(M3FM_STATE)/learning
 
 # The same dataset version as the pipeline's, by `dvc repro`.
 data: .venv/ready
