@@ -63,6 +63,7 @@ def write(text: str):
     return files
 
 
+@pytest.mark.slow
 def test_saved_found_fetched_and_removed(endpoint, tmp_path):
     checkpoints = Checkpoints(place(endpoint), 1, {"inputs": {"a": "b"}})
     assert checkpoints.newest(tmp_path / "none") is None
