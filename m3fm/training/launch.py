@@ -191,7 +191,7 @@ def fit_into(
     weights. Raises InputError where another process is training to `out`, or another run has begun to.
     """
     work = out.with_name(f".{out.name}.training")
-    with _held(work, out):
+    with held(work, out):
         about: dict[str, Any] = {"inputs": dict(inputs)}
         storage = str(work.absolute() / "checkpoints")
         if place.storage is not None:
@@ -217,7 +217,7 @@ def fit_into(
 
 
 @contextlib.contextmanager
-def _held(work: Path, out: Path) -> Iterator[None]:
+def held(work: Path, out: Path) -> Iterator[None]:
     """Keep other processes from training to the same place, until the block or this process ends."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:

@@ -36,6 +36,7 @@ from m3fm.progress import tracked
 from m3fm.salt import Salt
 from m3fm.tasks import Modality
 from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.launch import held
 from m3fm.training.loop import Worker, train
 from m3fm.transfer import report
 from m3fm.transfer.objective import Finetuning, build_model
@@ -115,23 +116,24 @@ def finetune(dataset: Path, task_path: Path, out: Path, run: RunConfig, pretrain
         "precision": run.launch.precision,
         "code": source_digest(),
     }
-    with written_whole(out, resume=True) as partial:
-        asked = partial / INPUTS
+    work = out.with_name(f".{out.name}.training")
+    with held(work, out):
+        asked, done = work / INPUTS, work / FOLDS
         if not asked.is_file() or asked.read_text() != to_json(inputs):
-            shutil.rmtree(partial / FOLDS, ignore_errors=True)
+            shutil.rmtree(done, ignore_errors=True)
             write_json(asked, inputs)
-        (partial / FOLDS).mkdir(exist_ok=True)
-        _run_all(experiment, partial / FOLDS)
+        done.mkdir(exist_ok=True)
+        _run_all(experiment, done)
         about = {
             "left_out": found.left_out,
             "simulated": read_manifest(dataset)["source"]["simulated"],
             "seen": _seen(dataset, found.cases, pretrained),
         }
-        found_by = {name: _gathered(experiment, partial / FOLDS, name) for name in _names(experiment)}
-        content = report.write(partial, task, found.cases, folds, found_by, about)
-        asked.unlink()
-        shutil.rmtree(partial / FOLDS)
-        seal(partial, "finetuning.json", {**content, "inputs": inputs})
+        found_by = {name: _gathered(experiment, done, name) for name in _names(experiment)}
+        with written_whole(out) as partial:
+            content = report.write(partial, task, found.cases, folds, found_by, about)
+            seal(partial, "finetuning.json", {**content, "inputs": inputs})
+        shutil.rmtree(work)
 
 
 def _tokenizer(

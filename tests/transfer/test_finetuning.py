@@ -217,7 +217,7 @@ def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tm
 
     # What is left of a run with other inputs is not gone on with.
     for name, inputs in (("again", {}), ("resumed", content["inputs"])):
-        folds = tmp_path / f".{name}.partial" / "folds"
+        folds = tmp_path / f".{name}.training" / "folds"
         folds.mkdir(parents=True)
         write_json(folds.parent / "inputs.json", inputs)
         rows = int((pd.read_parquet(first / "predictions/ct.parquet")["fold"] == 1).sum())

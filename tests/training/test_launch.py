@@ -1,0 +1,54 @@
+"""What is refused before a training starts: another run's checkpoints, and a place where one is at work."""
+
+from pathlib import Path
+
+import pytest
+
+from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.errors import InputError
+from m3fm.training.checkpoints import Checkpoints
+from m3fm.training.launch import Place, _below, fit_into, held
+
+CONFIG = OptimizerConfig(steps=2, warmup=0, lr=0.1)
+
+
+def begin(out: Path, seed: int) -> None:
+    """Start a training that would fail, were it not refused."""
+
+    def build():
+        raise AssertionError("it started")
+
+    def describe(directory: Path) -> None:
+        raise AssertionError("it ended")
+
+    fit_into("training", out, {"seed": seed}, build, CONFIG, LaunchConfig(), {}, describe, Place())
+
+
+def test_another_run_s_checkpoints_are_neither_gone_on_with_nor_removed(tmp_path):
+    where = tmp_path / ".out.training" / "checkpoints"
+    checkpoints = Checkpoints(str(where), 2, {"inputs": {"seed": 1}})
+    checkpoints.save(1, None, lambda directory: (directory / "a").write_text("a"))
+    with pytest.raises(InputError, match="unfinished run of another seed"):
+        begin(tmp_path / "out", seed=2)
+    assert [found.step for found in checkpoints.found()] == [1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_trainings_to_one_place_exclude_each_other(tmp_path):
+    out = tmp_path / "out"
+    with held(tmp_path / ".out.training", out), pytest.raises(InputError, match="another process"):
+        begin(out, seed=1)
+    with held(tmp_path / ".out.training", out):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("storage", "expected"),
+    [
+        ("s3://bucket/a?scheme=http&region=x", "s3://bucket/a/run?scheme=http&region=x"),
+        ("s3://bucket/", "s3://bucket/run"),
+        ("/data/why?/", "/data/why?/run"),
+    ],
+)
+def test_a_run_has_a_folder_of_its_own(storage, expected):
+    assert _below(storage, "run") == expected
