@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transfer_samples import PATIENTS, RUN, SALT, raw, row, write_task
 
-from m3fm.artifacts import seal, write_json
+from m3fm.artifacts import read_manifest, seal, write_json
 from m3fm.dataset.validate import validate_predictions
 from m3fm.errors import InputError
 from m3fm.model.checkpoint import save_model, transfer_weights, write_config
@@ -236,6 +236,8 @@ def test_what_goes_wrong_in_a_fold_is_one_line(dataset, multitask, tmp_path):
     given = load_file(damaged / "model.safetensors")
     del given["image_to_task.weight"]
     save_file(given, damaged / "model.safetensors")
+    manifest = read_manifest(damaged)
+    seal(damaged, "checkpoint.json", {name: value for name, value in manifest.items() if name != "files"})
     config = RUN.finetune.model_copy(update={"folds": 2})
     with pytest.raises(InputError, match="it lacks image_to_task") as failure:
         finetune(
