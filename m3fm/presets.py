@@ -119,7 +119,7 @@ def _tiny_run() -> RunConfig:
             retrieval_batch=16,
             rotation_degrees=0.0,
         ),
-        launch=LaunchConfig(costs=TINY_COSTS),
+        launch=LaunchConfig(loaders=1, costs=TINY_COSTS),
         finetune=FinetuneConfig(
             optimizer=OptimizerConfig(steps=100, warmup=10, lr=1e-3, layer_decay=0.8),
             batch=16,

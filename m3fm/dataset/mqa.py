@@ -30,6 +30,11 @@ Box = tuple[int, int, int, int, int, int]
 
 NODULE = ("number", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation", "new")
 """Columns of nodules.parquet that a report is made of."""
+SERIES = (
+    "series", "exam", "volume", "slices", "instance_first", "instance_last", "voxel_z", "voxel_y", "voxel_x",
+    "left_lung", "right_lung", "both_lungs", "heart",
+)  # fmt: skip
+"""Columns of series.parquet that a sample is made of."""
 
 
 def check_trainable(dataset: Path) -> None:
@@ -84,7 +89,7 @@ class Mqa:
         series = pq.read_table(dataset / "series.parquet")
         chosen = pc.and_(pc.equal(series["status"], "kept"), pc.is_in(series["split"], pa.array(splits)))
         order = [("exam", "ascending"), ("preferred", "descending"), ("series", "ascending")]
-        self._series = Grouped(series.filter(chosen).sort_by(order), "exam")
+        self._series = Grouped(series.filter(chosen).sort_by(order).select(SERIES), "exam")
         texts = ["exam", "patient", "side", "task", "split"]
         labels = pq.read_table(dataset / "labels.parquet", read_dictionary=texts)
         labels = labels.filter(pc.is_in(labels["split"], pa.array(splits)))

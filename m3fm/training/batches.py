@@ -2,8 +2,12 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from typing import Protocol
+from itertools import groupby
+from math import prod
+from operator import itemgetter
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -12,6 +16,8 @@ from m3fm.training.planner import Unit, assign
 
 Batch = dict[str, Tensor]
 """By name; the first dimension of the first tensor counts the samples."""
+ALIGNMENT = 16
+"""Bytes at a multiple of which each tensor begins in a `Packed`."""
 Step = int | None
 """An optimiser step from 0; None is the validation, whose micro-batches are the same every time."""
 
@@ -33,16 +39,45 @@ class Objective(Protocol):
         """The mean loss of a micro-batch."""
 
 
-class Share(Dataset[tuple[Step, Unit, Batch]]):
+class Packed(NamedTuple):
+    """A micro-batch in one piece of memory: each one takes its time from a process to another."""
+
+    memory: Tensor
+    """uint8, all tensors one after the other."""
+    layout: list[tuple[str, torch.dtype, list[int]]]
+    """Name, type and shape of each."""
+
+
+def pack(batch: Batch) -> Packed:
+    """The tensors of a micro-batch as one."""
+    parts, layout = [], []
+    for name, tensor in batch.items():
+        data = tensor.contiguous().reshape(-1).view(torch.uint8)
+        parts += [data, data.new_zeros(-len(data) % ALIGNMENT)]
+        layout.append((name, tensor.dtype, list(tensor.shape)))
+    return Packed(torch.cat(parts), layout)
+
+
+def unpack(packed: Packed) -> Batch:
+    """The tensors of a micro-batch, which share its memory."""
+    batch, start = {}, 0
+    for name, dtype, shape in packed.layout:
+        size = prod(shape) * dtype.itemsize
+        batch[name] = packed.memory[start : start + size].view(dtype).reshape(shape)
+        start += size + -size % ALIGNMENT
+    return batch
+
+
+class Share(Dataset[tuple[Step, Unit, Packed]]):
     """A worker's micro-batches, by step and unit."""
 
     def __init__(self, objective: Objective, rank: int, size: int) -> None:
         self.objective, self.rank, self.size = objective, rank, size
 
-    def __getitem__(self, item: tuple[Step, Unit]) -> tuple[Step, Unit, Batch]:
+    def __getitem__(self, item: tuple[Step, Unit]) -> tuple[Step, Unit, Packed]:
         """Step, unit, tensors."""
         step, unit = item
-        return step, unit, self.objective.load(step, unit)
+        return step, unit, pack(self.objective.load(step, unit))
 
     def items(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Unit]]:
         """What this worker has to do in some steps, in order."""
@@ -56,15 +91,15 @@ class Share(Dataset[tuple[Step, Unit, Batch]]):
 
     def loaded(self, steps: Iterable[Step], launch: LaunchConfig) -> Iterator[tuple[Step, Unit, Batch]]:
         """The micro-batches of some steps, read ahead by as many processes as `launch` says."""
-        return iter(
-            DataLoader(
-                self,
-                batch_size=None,
-                sampler=self.items(steps),
-                num_workers=launch.loaders,
-                pin_memory=launch.gpus_per_worker > 0,
-            )
+        loader: DataLoader[tuple[Step, Unit, Packed]] = DataLoader(
+            self,
+            batch_size=None,
+            sampler=self.items(steps),
+            num_workers=launch.loaders,
+            pin_memory=launch.gpus_per_worker > 0,
         )
+        for step, unit, packed in loader:
+            yield step, unit, unpack(packed)
 
 
 class Waiting:
@@ -88,13 +123,17 @@ class Waiting:
 
 
 def by_step(
-    items: Iterator[tuple[Step, Unit, Batch]], steps: Iterable[Step]
-) -> Iterator[list[tuple[Unit, Batch]]]:
-    """Group a worker's micro-batches by optimiser step; a step without any gives an empty list."""
-    pending = next(items, None)
+    items: Iterable[tuple[Step, Unit, Batch]], steps: Iterable[Step]
+) -> Iterator[Iterator[tuple[Unit, Batch]]]:
+    """Group a worker's micro-batches by optimiser step; a step may have none.
+
+    Each is taken when it is asked for, so that the next ones are loaded while it is computed.
+    """
+    groups = groupby(items, key=itemgetter(0))
+    group = next(groups, None)
     for step in steps:
-        group = []
-        while pending is not None and pending[0] == step:
-            group.append(pending[1:])
-            pending = next(items, None)
-        yield group
+        if group is None or group[0] != step:
+            yield iter(())
+            continue
+        yield ((unit, batch) for _, unit, batch in group[1])
+        group = next(groups, None)

@@ -6,7 +6,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -84,7 +84,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         reduce_gradients(parameters, losses)
         means = mean_losses(objective.names, losses)
         if not all(map(math.isfinite, means.values())):
-            bad = _not_finite(work, each, worker)
+            bad = _not_finite(each, worker)
             raise FloatingPointError(f"step {step}: the loss of {bad} is not finite")
         rate = learning_rate(config, step)
         for group in optimizer.param_groups:
@@ -117,26 +117,27 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
 def accumulate(
     objective: Objective,
     step: int,
-    work: list[tuple[Unit, Batch]],
+    work: Iterable[tuple[Unit, Batch]],
     precision: str,
     scaler: torch.amp.GradScaler,
     seed: int,
-) -> tuple[Tensor, list[Tensor]]:
+) -> tuple[Tensor, list[tuple[Unit, Tensor]]]:
     """Forward and backward of a worker's micro-batches.
 
     Gives sums of losses, counts of micro-batches and of samples, by name [3, n], and the loss of each
     micro-batch.
     """
     device = next(objective.model.parameters()).device
-    losses, each = torch.zeros(3, len(objective.names), device=device), []
+    losses, each = torch.zeros(3, len(objective.names), device=device), list[tuple[Unit, Tensor]]()
     for unit, batch in work:
         # Dropout must not depend on which worker runs the unit, nor on what it ran before.
         torch.manual_seed(int(text_digest(f"{seed} {step} {unit.name} {unit.index}")[:8], 16))
         loss, samples = _loss(objective, unit, batch, device, precision)
         scaler.scale(loss * unit.weight).backward()
-        each.append(loss.detach().float())
+        value = loss.detach().float()
+        each.append((unit, value))
         losses[:, objective.names.index(unit.name)] += torch.stack(
-            [each[-1], *losses.new_tensor([1.0, samples])]
+            [value, *losses.new_tensor([1.0, samples])]
         )
     return losses, each
 
@@ -178,9 +179,9 @@ def score(row: Row) -> float | None:
     return sum(losses) / len(losses) if losses else None
 
 
-def _not_finite(work: list[tuple[Unit, Batch]], each: list[Tensor], worker: Worker) -> str:
+def _not_finite(each: list[tuple[Unit, Tensor]], worker: Worker) -> str:
     """The micro-batches of any worker whose loss is not finite."""
-    own = [unit for (unit, _), loss in zip(work, each) if not torch.isfinite(loss)]
+    own = [unit for unit, loss in each if not torch.isfinite(loss)]
     gathered = [own for _ in range(worker.size)]
     if dist.is_initialized():
         dist.all_gather_object(gathered, own)
