@@ -49,7 +49,7 @@ class Packed(NamedTuple):
 
 
 def pack(batch: Batch) -> Packed:
-    """The tensors of a micro-batch as one."""
+    """The tensors of a micro-batch as one; none is empty."""
     parts, layout = [], []
     for name, tensor in batch.items():
         data = tensor.contiguous().reshape(-1).view(torch.uint8)

@@ -97,7 +97,7 @@ def test_the_label_is_of_tests_near_the_scan(tmp_path):
 DAYS = st.lists(st.integers(-30, 30), max_size=3)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(-50, 50),
     DAYS,

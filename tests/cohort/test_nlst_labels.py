@@ -138,7 +138,6 @@ def root(tmp_path):
 # Without shrinking: an example takes files, and a small table is read as easily as a smaller one.
 @settings(
     max_examples=60,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

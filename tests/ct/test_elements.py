@@ -81,7 +81,7 @@ damage = st.tuples(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     encoding=st.integers(0, 3),
     victim=st.integers(0, malformed.SLICES - 1),

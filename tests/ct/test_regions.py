@@ -178,7 +178,7 @@ edge = st.tuples(st.integers(0, 40), st.integers(0, 40))
 block = st.tuples(edge, edge, edge, st.sampled_from([-1000, -850, 40]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(*[st.integers(2, 40)] * 3),
     voxel_size=st.tuples(*[st.sampled_from([0.1, 0.7, 2.5, 10.0])] * 3),

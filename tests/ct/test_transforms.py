@@ -30,7 +30,7 @@ def test_window_takes_its_ends_to_one():
     assert hu[0, 0, 2] == -2000  # the input is left alone
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(before=shapes, target=shapes, spacing=spacings)
 def test_fit_keeps_the_physical_extent_or_the_voxel_size(before, target, spacing):
     fitted, size = transforms.fit(np.zeros(before, np.int16), whole(np.zeros(before)), spacing, target)
@@ -43,7 +43,7 @@ def test_fit_keeps_the_physical_extent_or_the_voxel_size(before, target, spacing
             assert new_mm == old_mm
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(before=shapes, target=shapes, value=st.integers(-1024, 3000))
 def test_fit_keeps_a_constant_and_pads_evenly_with_air(before, target, value):
     voxels = np.full(before, value, np.int16)
@@ -84,7 +84,7 @@ def test_shrinking_does_not_alias():
     assert np.abs(fitted - 500).max() < 30
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(before=shapes, target=shapes, spacing=spacings, value=st.integers(-1024, 3000))
 def test_resize_keeps_the_physical_extent_and_a_constant(before, target, spacing, value):
     resized, size = transforms.resize(np.full(before, value, np.int16), spacing, target)
@@ -100,7 +100,7 @@ def test_resize_interpolates_linearly_when_it_enlarges():
     assert size == (1.0, 1.0, 0.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(box_size=shapes, target=shapes)
 def test_filled_is_where_fit_pads_nothing(box_size, target):
     d, h, w = box_size
@@ -139,7 +139,7 @@ def test_fit_scale_is_the_window_of_the_fit(tmp_path):
     assert (values[:, :, :11] == transforms.window(np.array([-1000]), scale.hu_window)).all()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(start=st.integers(0, 50), length=st.integers(1, 60), at=st.integers(0, 130))
 def test_nodule_window_holds_the_nodule_and_stays_in_the_lung(start, length, at):
     box = (start, start + length, 3, 9, 5, 7)

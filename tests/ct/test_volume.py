@@ -40,7 +40,7 @@ def reordered(voxels, affine, axes, flips):
     return voxels.transpose(axes)[steps], affine @ to_old
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     axes=st.permutations(range(3)),
     flips=st.tuples(st.booleans(), st.booleans(), st.booleans()),

@@ -122,7 +122,7 @@ LABELS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(old=LABELS, new=LABELS)
 def test_labels_are_counted_as_one_by_one(curated, tmp_path_factory, old, new):
     directories = []

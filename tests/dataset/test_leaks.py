@@ -242,7 +242,7 @@ LETTERS = st.text("bcdfghjklmnpqrstvwxz", min_size=7, max_size=12)
 """Words that are not in any program."""
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(name=st.lists(LETTERS, min_size=1, max_size=4), before=LETTERS, after=LETTERS, upper=st.booleans())
 def test_any_text_is_found_among_others(tmp_path_factory, name, before, after, upper):
     directory = tmp_path_factory.mktemp("any")

@@ -60,7 +60,7 @@ def test_every_sample_is_answered_as_if_alone(model: M3FM, task: str) -> None:
     )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     task=st.sampled_from(["emphysema", "nodule_size", "lung_rads"]),
     text=st.integers(1, 100),
@@ -76,7 +76,7 @@ def test_padding_changes_nothing(model: M3FM, task: str, text: int, question: in
     torch.testing.assert_close(model.predict(task, **short), model.predict(task, **long), atol=1e-6, rtol=0)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(["emphysema", "lung_cancer_risk", "lung_rads"]), st.integers(0, 2**31))
 def test_a_modality_that_is_masked_out_or_absent_has_no_influence(model: M3FM, task: str, seed: int) -> None:
     given_inputs, other = inputs(task), inputs(task, seed=seed)
@@ -98,7 +98,7 @@ def test_answers_without_image_and_without_text(model: M3FM) -> None:
     assert torch.isfinite(model.predict("emphysema", **nothing)).all()
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**31))
 def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM, seed: int) -> None:
     given_inputs = inputs("nodule_size")
@@ -113,7 +113,7 @@ def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM, seed: int) -> N
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.sampled_from(["lung_cancer_risk", "cvd_mortality", "nodule_size", "emphysema"]), st.floats(0.4, 5.0)
 )
@@ -123,7 +123,7 @@ def test_doubling_the_voxel_size_changes_the_answer(model: M3FM, task: str, mm: 
     assert not torch.allclose(model.predict(task, **once), model.predict(task, **twice), atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.tuples(*[st.integers(2, 30)] * 3),
     st.tuples(*[st.integers(2, 30)] * 3),
@@ -141,7 +141,7 @@ def test_resizing_keeps_the_physical_size(
     torch.testing.assert_close(size_features(whole[0], 24), size_features(whole[1], 24))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(8)))
 def test_another_order_of_clinical_sentences_changes_tokens_only(order: list[int]) -> None:
     sentences = clinical.sentences(ELEMENTS)

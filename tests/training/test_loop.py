@@ -108,6 +108,62 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: P
     assert [step for step, row in zip(told, rows) if "data_wait" in row] == told[stop // 3 * 3 :]
 
 
+def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -> None:
+    """The first scale is too large for this loss, so that each of the first steps halves it."""
+
+    class Steep(Toy):
+        def loss(self, unit: Unit, batch: Batch) -> Tensor:
+            return 4.0 * super().loss(unit, batch)
+
+    def started(directory: Path, tell: Callable[[Row, bool], None] = silent) -> None:
+        train(Steep(), OPTIMIZER, LaunchConfig(precision="float16"), worker(0, 1, directory, tell))
+
+    def interrupt(row: Row, durable: bool) -> None:
+        if row["step"] == 5:
+            raise KeyboardInterrupt
+
+    started(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        started(tmp_path / "stopped", interrupt)
+    started(tmp_path / "stopped")
+    history = [json.loads(line) for line in (last(tmp_path / "whole") / "history.jsonl").open()]
+    assert "gradient_norm" not in history[3], "the scale had to be lowered after the checkpoint, too"
+    assert "gradient_norm" in history[-1]
+    assert torch.equal(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))
+    assert (last(tmp_path / "stopped") / "history.jsonl").read_text() == (
+        last(tmp_path / "whole") / "history.jsonl"
+    ).read_text()
+
+
+def test_other_workers_than_before_go_on(alone: Path, tmp_path: Path) -> None:
+    def interrupt(row: Row, durable: bool) -> None:
+        if row["step"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(0, 1, tmp_path / "many", interrupt)
+    assert [one.step for one in worker(0, 1, tmp_path / "many").checkpoints.found()] == [3]
+    mp.spawn(run, args=(3, tmp_path / "many"), nprocs=3)
+    torch.testing.assert_close(weights(tmp_path / "many"), weights(alone), atol=1e-6, rtol=1e-5)
+
+
+def test_a_micro_batch_is_computed_before_the_next_is_asked_for(tmp_path: Path) -> None:
+    """Or else nothing could be loaded while the model computes, and a whole step would be in memory."""
+    events: list[str] = []
+
+    class Watched(Toy):
+        def load(self, step: Step, unit: Unit) -> Batch:
+            events.append(f"load {step}")
+            return super().load(step, unit)
+
+        def loss(self, unit: Unit, batch: Batch) -> Tensor:
+            events.append("compute")
+            return super().loss(unit, batch)
+
+    train(Watched(), OPTIMIZER.model_copy(update={"steps": 1}), LaunchConfig(), worker(0, 1, tmp_path))
+    assert events == ["load 0", "compute"] * 7 + ["load None", "compute"] * 6
+
+
 def test_validation_is_of_what_is_held_out_and_changes_nothing(alone: Path, tmp_path: Path) -> None:
     class Unvalidated(Toy):
         def units(self, step: Step) -> list[Unit]:

@@ -165,7 +165,7 @@ COHORTS = st.lists(st.integers(1, 3), min_size=20, max_size=40).map(
 FILE = TaskFile.model_validate(TASK)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(COHORTS, st.integers(0, 99))
 def test_folds_share_no_patient_and_are_a_function_of_the_seed(found, seed):
     folds = split_folds(FILE, found, 5, seed)
