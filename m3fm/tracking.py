@@ -1,11 +1,15 @@
 """A training run in MLflow: its configuration, and every step once, however often the run was interrupted."""
 
+import contextlib
+import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from m3fm.artifacts import write_json
 from m3fm.registry import EXPERIMENT, METRICS_AT_ONCE, PARAMS_AT_ONCE, flat
 
 if TYPE_CHECKING:
@@ -13,6 +17,9 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 10.0
 """How old a step may become before MLflow is told of it."""
+
+RUN = "run.json"
+"""The run that an interrupted call goes on with, beside its output."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +60,43 @@ def has(uri: str, run_id: str) -> bool:
     return True
 
 
-def set_status(uri: str, run_id: str, status: str) -> None:
+def gone_on_with(
+    uri: str,
+    work: Path,
+    of_checkpoint: str | None,
+    inputs: Mapping[str, object],
+    name: str,
+    params: Mapping[str, Any],
+) -> str:
+    """The run of an interrupted call with these inputs, noted in `work` or a checkpoint; or a new one."""
+    begun = {"inputs": dict(inputs), "mlflow_run": of_checkpoint}
+    with contextlib.suppress(FileNotFoundError):
+        noted = json.loads((work / RUN).read_text())
+        begun = noted if noted["inputs"] == inputs else begun
+    found = begun["mlflow_run"]
+    if isinstance(found, str) and has(uri, found):
+        return found
+    run_id = begin(uri, name, params)
+    write_json(work / RUN, {**begun, "mlflow_run": run_id})
+    return run_id
+
+
+@contextlib.contextmanager
+def followed(logged: tuple[str, str] | None) -> Iterator[None]:
+    """Let MLflow know how a run (its address and id), of which there may be none, ends."""
+    if logged is None:
+        yield
+        return
+    _set_status(*logged, "RUNNING")
+    try:
+        yield
+    except BaseException:
+        _set_status(*logged, "FAILED")
+        raise
+    _set_status(*logged, "FINISHED")
+
+
+def _set_status(uri: str, run_id: str, status: str) -> None:
     """Say how a run goes, RUNNING, FINISHED or FAILED, if MLflow is there to hear it."""
     from mlflow.exceptions import MlflowException
 
@@ -61,6 +104,19 @@ def set_status(uri: str, run_id: str, status: str) -> None:
         _client(uri).update_run(run_id, status=status)
     except MlflowException as error:
         logger.warning("MLflow was not told that run %s is %s: %s", run_id, status, error)
+
+
+def tell(uri: str, run_id: str, measures: Mapping[str, float]) -> None:
+    """Log what came of a run, if MLflow is there to hear it."""
+    from mlflow.entities import Metric
+    from mlflow.exceptions import MlflowException
+
+    moment = int(1000 * time.time())
+    try:
+        metrics = [Metric(name, value, moment, 0) for name, value in measures.items()]
+        _client(uri).log_batch(run_id, metrics=metrics)
+    except MlflowException as error:
+        logger.warning("MLflow was not told what came of run %s: %s", run_id, error)
 
 
 class Steps:

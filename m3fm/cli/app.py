@@ -27,9 +27,9 @@ PARAMS = Path("params.yaml")
 KINDS_HELP = f"Kind of source: {', '.join(KINDS)} (docs/sources.md)."
 
 
-def absent(out: Path | None) -> Path | None:
-    """Nothing that a user has is ever written over."""
-    if out is not None and out.exists():
+def absent(context: typer.Context, out: Path | None) -> Path | None:
+    """Nothing that a user has is ever written over; a job's OUT is the cluster's, which looks itself."""
+    if out is not None and not context.params.get("submit") and out.exists():
         raise InputError(f"{out} is there already: remove it, or name another")
     return out
 
@@ -41,6 +41,8 @@ Params = Annotated[
     Path | None,
     typer.Option(help="The run's configuration. Default: params.yaml here, else the preset tiny."),
 ]
+Dataset = Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")]
+Checkpoint = Annotated[Path, typer.Argument(help="Directory that m3fm train wrote.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 StateDirectory = Annotated[
     Path | None,
@@ -64,3 +66,28 @@ def entered(directory: Path | None = None) -> State:
     state = State.default() if directory is None else State(directory)
     state.enter()
     return state
+
+
+MADE_BY = {
+    "dataset": ("curate", "dataset.json", "series.parquet"),
+    "pretrained": ("pretrain", "checkpoint.json", "model.safetensors"),
+    "checkpoint": ("train", "checkpoint.json", "tokenizer.json"),
+    "evaluation": ("evaluate", "evaluation.json", "predictions.parquet"),
+    "bundle": ("export", "bundle.json", "answer.onnx"),
+}
+"""By what a directory is, the command that writes it, and two files by which it is known."""
+
+
+def existing(**directories: Path | None) -> None:
+    """Refuse what is not what its name here says, or is damaged."""
+    from m3fm.artifacts import Reference
+
+    for kind, directory in directories.items():
+        if directory is None:
+            continue
+        if not directory.is_dir():
+            raise InputError(f"{directory} is no directory: give one that an earlier step wrote")
+        command, *files = MADE_BY[kind]
+        if not all((directory / name).is_file() for name in files):
+            raise InputError(f"{directory} is no finished output of m3fm {command}: give one")
+        Reference.to(directory).resolve()

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import json
 import shutil
 import tempfile
 import threading
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from m3fm import tracking
-from m3fm.artifacts import seal, text_digest, to_json, write_json, written_whole
+from m3fm.artifacts import seal, text_digest, to_json, written_whole
 from m3fm.cluster import ray_cluster
 from m3fm.config import LaunchConfig, OptimizerConfig
 from m3fm.errors import InputError
@@ -25,9 +24,6 @@ from m3fm.training.loop import VALIDATION, Row, Worker, train
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
-
-RUN = "run.json"
-"""The run in MLflow that an interrupted training goes on with, beside its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,10 +198,13 @@ def fit_into(
             _of_same_run(earlier["inputs"], inputs, storage)
         logged = None
         if place.mlflow is not None:
-            about["mlflow_run"] = _run(place.mlflow, work, earlier.get("mlflow_run"), inputs, what, params)
+            of_checkpoint = earlier.get("mlflow_run")
+            about["mlflow_run"] = tracking.gone_on_with(
+                place.mlflow, work, of_checkpoint, inputs, what, params
+            )
             logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
-        with _status(logged):
+        with tracking.followed(logged):
             fit(what, build, config, launch, checkpoints, logged)
         with written_whole(out) as partial:
             content = _take(checkpoints, config, partial)
@@ -244,42 +243,6 @@ def _of_same_run(found: Mapping[str, object], inputs: Mapping[str, object], stor
             f"{without_password(storage)} holds the checkpoints of an unfinished run of another"
             f" {', '.join(differs)}: start that one again, or remove them"
         )
-
-
-def _run(
-    uri: str,
-    work: Path,
-    of_checkpoint: str | None,
-    inputs: Mapping[str, object],
-    what: str,
-    params: Mapping[str, Any],
-) -> str:
-    """The run in MLflow of the training that is gone on with, or a new one."""
-    begun = {"inputs": dict(inputs), "mlflow_run": of_checkpoint}
-    with contextlib.suppress(FileNotFoundError):
-        noted = json.loads((work / RUN).read_text())
-        begun = noted if noted["inputs"] == inputs else begun
-    found = begun["mlflow_run"]
-    if isinstance(found, str) and tracking.has(uri, found):
-        return found
-    run_id = tracking.begin(uri, what, params)
-    write_json(work / RUN, {**begun, "mlflow_run": run_id})
-    return run_id
-
-
-@contextlib.contextmanager
-def _status(logged: tuple[str, str] | None) -> Iterator[None]:
-    """Let MLflow know how a run, of which there may be none, ends."""
-    if logged is None:
-        yield
-        return
-    tracking.set_status(*logged, "RUNNING")
-    try:
-        yield
-    except BaseException:
-        tracking.set_status(*logged, "FAILED")
-        raise
-    tracking.set_status(*logged, "FINISHED")
 
 
 def _take(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[str, Any]:

@@ -43,11 +43,16 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
     print(f"m3fm: job {job} on {address}", file=sys.stderr, flush=True)
     try:
         asyncio.run(_follow(client, job))
+        info = client.get_job_info(job)
     except KeyboardInterrupt:
         stop = f"ray job stop --address {address} {job}"
         print(f"\nm3fm: job {job} goes on; to stop it: {stop}", file=sys.stderr)
         return 130
-    info = client.get_job_info(job)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        look = f"ray job logs --follow --address {address} {job}"
+        print(f"\nm3fm: lost the cluster ({reason}); to follow job {job} again: {look}", file=sys.stderr)
+        return 1
     if info.status == "SUCCEEDED":
         return 0
     # The rest of the message is what the job printed last, which has been shown.

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from m3fm import tracking
 from m3fm.artifacts import (
     Reference,
     file_digest,
@@ -84,11 +85,19 @@ class Experiment:
     launch: LaunchConfig
 
 
-def finetune(dataset: Path, task_path: Path, out: Path, run: RunConfig, pretrained: Path | None) -> None:
+def finetune(
+    dataset: Path,
+    task_path: Path,
+    out: Path,
+    run: RunConfig,
+    pretrained: Path | None,
+    mlflow: str | None = None,
+) -> None:
     """Cross-validate fine-tuning on the task of a file, and write the table, the page and the predictions.
 
-    `pretrained` is a checkpoint of `m3fm train`, or of `m3fm pretrain`. Raises InputError for a file or a
-    table that cannot be used. Interrupted, the same call goes on with the folds that are left.
+    `pretrained` is a checkpoint of `m3fm train`, or of `m3fm pretrain`; `mlflow` is the address of one that
+    is told the configuration and the AUCs. Raises InputError for a file or a table that cannot be used.
+    Interrupted, the same call goes on with the folds that are left.
     """
     task = read(task_path)
     found = find_cases(task, dataset, Salt.of_environment())
@@ -123,16 +132,23 @@ def finetune(dataset: Path, task_path: Path, out: Path, run: RunConfig, pretrain
             shutil.rmtree(done, ignore_errors=True)
             write_json(asked, inputs)
         done.mkdir(exist_ok=True)
-        _run_all(experiment, done)
-        about = {
-            "left_out": found.left_out,
-            "simulated": read_manifest(dataset)["source"]["simulated"],
-            "seen": _seen(dataset, found.cases, pretrained),
-        }
-        found_by = {name: _gathered(experiment, done, name) for name in _names(experiment)}
-        with written_whole(out) as partial:
-            content = report.write(partial, task, found.cases, folds, found_by, about)
-            seal(partial, "finetuning.json", {**content, "inputs": inputs})
+        logged = None
+        if mlflow is not None:
+            about_run = {"task": task.name, "finetune": run.finetune.model_dump(mode="json")}
+            logged = mlflow, tracking.gone_on_with(mlflow, work, None, inputs, "fine-tuning", about_run)
+        with tracking.followed(logged):
+            _run_all(experiment, done)
+            about = {
+                "left_out": found.left_out,
+                "simulated": read_manifest(dataset)["source"]["simulated"],
+                "seen": _seen(dataset, found.cases, pretrained),
+            }
+            found_by = {name: _gathered(experiment, done, name) for name in _names(experiment)}
+            with written_whole(out) as partial:
+                content = report.write(partial, task, found.cases, folds, found_by, about)
+                seal(partial, "finetuning.json", {**content, "inputs": inputs})
+                if logged is not None:
+                    tracking.tell(*logged, report.measures(content["table"]))
         shutil.rmtree(work)
 
 

@@ -56,6 +56,12 @@ def table(
     return rows
 
 
+def measures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The table as MLflow has it: `auc/ROW` and `auc_deviation/ROW`."""
+    means = {f"auc/{row['row']}": row["auc"] for row in rows}
+    return means | {f"auc_deviation/{row['row']}": row["deviation"] for row in rows}
+
+
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
     """Whether the fine-tuned model, which is the last row, beats the reference row, which is the first."""
     reference, tuned = rows[0], rows[-1]

@@ -165,7 +165,7 @@ def test_the_manifest_is_canonical_json(bundle: Path) -> None:
 def test_only_what_a_bundle_was_made_with_is_registered_with_it(
     bundle: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    from m3fm.cli.steps import _of_one_model
+    from m3fm.cli.release import _of_one_model
 
     other = write_checkpoint(tmp_path, 1)
     evaluation = tmp_path / "evaluation"

@@ -1,5 +1,6 @@
 """Trainings as jobs of a Ray cluster: followed with their logs, ended with their exit code."""
 
+import json
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -17,11 +18,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="module")
-def dashboard() -> Iterator[str]:
-    """The address of a head's dashboard."""
-    port, gcs, agent = free_port(), free_port(), free_port()
-    head = Node(
+def head_at(port: int) -> Node:
+    """A head whose dashboard is at a port of the loopback."""
+    gcs, agent = free_port(), free_port()
+    return Node(
         "--head",
         "--node-ip-address=127.0.0.1",
         f"--port={gcs}",
@@ -32,7 +32,13 @@ def dashboard() -> Iterator[str]:
         # Its usual one may be taken by another Ray on this machine, and then the node takes no jobs.
         f"--dashboard-agent-listen-port={agent}",
     )
-    with running(head):
+
+
+@pytest.fixture(scope="module")
+def dashboard() -> Iterator[str]:
+    """The address of a head's dashboard."""
+    port = free_port()
+    with running(head_at(port)):
         yield f"http://127.0.0.1:{port}"
 
 
@@ -48,10 +54,40 @@ def submitted(runs: Runs, address: str, *words: str) -> subprocess.CompletedProc
 
 
 def test_a_job_trains_as_the_command_does_here(runs, dashboard):
-    done = submitted(runs, dashboard, "train", str(runs.root / "data"), str(runs.root / "job"))
+    done = submitted(runs, dashboard, "train", str(runs.root / "data"), str(runs.root / "job"), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "training step 72/72" in done.stdout, "the job's progress is followed"
+    assert json.loads(done.stdout.splitlines()[-1])["path"].endswith("job")
     assert runs.same("job", "whole")
+
+
+def test_whoever_follows_a_job_is_told_that_the_cluster_is_lost(runs):
+    port = free_port()
+    with running(head := head_at(port)):
+        words = [
+            "train",
+            str(runs.root / "data"),
+            str(runs.root / "lost"),
+            "--submit",
+            f"http://127.0.0.1:{port}",
+        ]
+        follower = subprocess.Popen(
+            [*M3FM, *words],
+            cwd=runs.root,
+            env={**runs.environment("none"), **TOKEN},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert follower.stdout is not None
+        for line in follower.stdout:
+            if "training step" in line:
+                break
+        head.kill()
+        _, said = follower.communicate()
+    assert follower.returncode == 1
+    assert "m3fm: lost the cluster" in said
+    assert "Traceback" not in said
 
 
 def test_the_reason_of_a_failing_job_reaches_the_caller(runs, dashboard):

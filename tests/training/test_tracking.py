@@ -48,10 +48,35 @@ def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path)
     away = database.rename(database.with_name("away"))
     database.mkdir()
     steps.flush()
-    tracking.set_status(registry.uri, run_id, "FAILED")
+    with tracking.followed((registry.uri, run_id)):
+        pass
     database.rmdir()
     away.rename(database)
     for row in rows(3, 5):
         steps.add(row)
     steps.flush()
     assert known(registry, run_id) == list(range(5))
+
+
+def test_a_run_s_end_and_what_came_of_it_are_told(registry: Registry):
+    run_id = tracking.begin(registry.uri, "fine-tuning", {})
+    with pytest.raises(KeyboardInterrupt), tracking.followed((registry.uri, run_id)):
+        raise KeyboardInterrupt
+    assert registry.client.get_run(run_id).info.status == "FAILED"
+    with tracking.followed((registry.uri, run_id)):
+        tracking.tell(registry.uri, run_id, {"auc/ct": 0.75})
+    run = registry.client.get_run(run_id)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc/ct": 0.75})
+
+
+def test_an_interrupted_call_goes_on_with_its_run_and_another_has_its_own(registry: Registry, tmp_path: Path):
+    def begun(seed: int, of_checkpoint: str | None = None) -> str:
+        return tracking.gone_on_with(registry.uri, tmp_path, of_checkpoint, {"seed": seed}, "training", {})
+
+    first = begun(1)
+    assert begun(1) == first
+    other = begun(2)
+    assert other != first
+    assert begun(3, of_checkpoint=first) == first
+    unknown = "0" * 32
+    assert begun(4, of_checkpoint=unknown) not in (unknown, first, other), "MLflow has lost it"

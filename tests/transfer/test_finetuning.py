@@ -20,6 +20,7 @@ from m3fm.model.ctvit import CTViT
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.presets import preset
+from m3fm.registry import EXPERIMENT, Registry
 from m3fm.transfer import report
 from m3fm.transfer.finetune import finetune
 from m3fm.transfer.objective import Finetuning, build_model, new_parts
@@ -209,11 +210,19 @@ def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tm
     config = RUN.finetune.model_copy(update={**changes, "optimizer": optimizer})
     run, task = RUN.model_copy(update={"finetune": config}), write_task(tmp_path / "task")
     first = tmp_path / "first"
-    finetune(dataset, task, first, run, multitask)
+    registry = Registry.of(tmp_path / "state")
+    finetune(dataset, task, first, run, multitask, registry.uri)
     content = json.loads((first / "finetuning.json").read_text())
     assert [row["row"] for row in content["table"]] == list(report.ROWS)
     assert content["seen"] == 0, "the checkpoint is of another dataset"
     assert sorted(path.name for path in first.iterdir()) == ["finetuning.json", "predictions", "report.html"]
+
+    (logged,) = registry.client.search_runs(
+        [registry.client.get_experiment_by_name(EXPERIMENT).experiment_id]
+    )
+    assert logged.info.status == "FINISHED"
+    assert logged.data.metrics["auc/ct"] == content["table"][1]["auc"]
+    assert logged.data.params["finetune.folds"] == "3"
 
     # What is left of a run with other inputs is not gone on with.
     for name, inputs in (("again", {}), ("resumed", content["inputs"])):

@@ -1,0 +1,125 @@
+"""Commands from a trained model to a registered one."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m3fm.cli.app import (
+    STEPS,
+    AsJson,
+    Checkpoint,
+    Dataset,
+    Out,
+    Params,
+    StateDirectory,
+    app,
+    configured,
+    entered,
+    existing,
+)
+from m3fm.cli.show import made, results
+from m3fm.errors import InputError
+
+
+class Split(StrEnum):
+    """Parts of a dataset, by patient."""
+
+    test = "test"
+    val = "val"
+    train = "train"
+
+
+@app.command(rich_help_panel=STEPS)
+def evaluate(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    out: Out,
+    split: Annotated[Split, typer.Option(help="Whose exams are predicted.")] = Split.test,
+    params: Params = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a checkpoint: AUC with intervals by task, and OUT/report.html."""
+    run = configured(params)
+    existing(checkpoint=checkpoint, dataset=dataset)
+    entered()
+    from m3fm import steps
+
+    steps.measure(checkpoint, dataset, split.value, out, run.evaluate)
+    results(out, as_json)
+
+
+@app.command(rich_help_panel=STEPS)
+def export(
+    checkpoint: Checkpoint,
+    dataset: Dataset,
+    evaluation: Annotated[Path, typer.Argument(help="Directory that m3fm evaluate wrote.")],
+    out: Out,
+    dataset_version: Annotated[
+        str, typer.Option(help="The dataset's version in DVC, md5:HASH.dir (see dvc.lock).")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
+    existing(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
+    entered()
+    from m3fm.artifacts import Reference, source_digest
+    from m3fm.deploy.export import export
+
+    lineage = {
+        "code": source_digest(),
+        "dataset": Reference.to(dataset).digest,
+        "dvc_digest": dataset_version,
+    }
+    export(checkpoint, out, lineage, dataset, evaluation)
+    made(out, as_json)
+
+
+@app.command(rich_help_panel=STEPS)
+def register(
+    bundle: Annotated[Path, typer.Argument(help="Directory that m3fm export wrote.")],
+    evaluation: Annotated[Path, typer.Argument(help="Directory that m3fm evaluate wrote.")],
+    checkpoint: Checkpoint,
+    pretrained: Annotated[Path | None, typer.Option(help="Directory that m3fm pretrain wrote.")] = None,
+    params: Params = None,
+    state: StateDirectory = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register a bundle in MLflow with its lineage; the same bundle twice is one version."""
+    run = configured(params)
+    histories = {"train": checkpoint, **({} if pretrained is None else {"pretrain": pretrained})}
+    existing(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
+    _of_one_model(bundle, evaluation, checkpoint)
+    root = entered(state).root
+    from m3fm import steps
+    from m3fm.deploy.bundle import read
+    from m3fm.registry import Registry
+
+    version = Registry.of(root).register(
+        bundle,
+        evaluation,
+        {
+            "git_commit": steps.commit(),
+            "dvc_digest": read(bundle).lineage["dvc_digest"],
+            "config_digest": run.digest(),
+            "pipeline_run": "m3fm register",
+        },
+        run.registered_model,
+        {name: path / "history.jsonl" for name, path in histories.items()},
+        run.model_dump(mode="json"),
+    )
+    name = f"models:/{version.name}/{version.version}"
+    typer.echo(json.dumps({"model": name, "run": version.run_id}) if as_json else name)
+
+
+def _of_one_model(bundle: Path, evaluation: Path, checkpoint: Path) -> None:
+    """Refuse an evaluation or a checkpoint that is another model's than the bundle's."""
+    from m3fm.artifacts import Reference
+    from m3fm.deploy.bundle import read
+
+    lineage = read(bundle).lineage
+    for name, directory in (("evaluation", evaluation), ("checkpoint", checkpoint)):
+        if lineage.get(name) != Reference.to(directory).digest:
+            raise InputError(f"{directory} is not the {name} that {bundle} was made with: give that one")

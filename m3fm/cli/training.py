@@ -1,0 +1,161 @@
+"""Commands that train: here, on a running Ray cluster, or as a job of one."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from m3fm.cli.app import STEPS, AsJson, Dataset, Out, Params, app, configured, entered, existing
+from m3fm.cli.show import finetuned, made
+from m3fm.environment import State
+from m3fm.errors import InputError
+
+if TYPE_CHECKING:
+    from m3fm.config import RunConfig
+    from m3fm.training.launch import Place
+
+Address = Annotated[
+    str | None,
+    typer.Option(help="HOST:PORT of a running Ray cluster whose nodes have these paths. Default: Ray here."),
+]
+Submit = Annotated[
+    str | None,
+    typer.Option(
+        is_eager=True,
+        help="http://HOST:PORT of a Ray cluster's dashboard: run there as a job, and follow it. "
+        "DATASET, OUT and other paths are those of the cluster.",
+    ),
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Path or URI (s3://BUCKET/FOLDER) of checkpoints while training goes on. Default: beside OUT."
+    ),
+]
+
+
+@app.command(rich_help_panel=STEPS)
+def pretrain(
+    dataset: Dataset,
+    out: Out,
+    params: Params = None,
+    address: Address = None,
+    submit: Submit = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on.
+
+    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    """
+    run = configured(params)
+    if submit is not None:
+        _submitted(submit, "pretrain", [dataset, out], {"--storage": storage}, address, run, as_json)
+    existing(dataset=dataset)
+    place = _place(entered(), storage, address)
+    from m3fm.training.pretrain import pretrain
+
+    pretrain(dataset, out, run, place)
+    made(out, as_json)
+
+
+@app.command(rich_help_panel=STEPS)
+def train(
+    dataset: Dataset,
+    out: Out,
+    pretrained: Annotated[
+        Path | None, typer.Option(help="Directory that m3fm pretrain wrote; without, from scratch.")
+    ] = None,
+    params: Params = None,
+    address: Address = None,
+    submit: Submit = None,
+    storage: Storage = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train the model on all tasks. Interrupted, the same command goes on where it was.
+
+    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    """
+    run = configured(params)
+    if submit is not None:
+        options = {"--pretrained": pretrained, "--storage": storage}
+        _submitted(submit, "train", [dataset, out], options, address, run, as_json)
+    existing(dataset=dataset, pretrained=pretrained)
+    place = _place(entered(), storage, address)
+    from m3fm.training.multitask import train
+
+    train(dataset, pretrained, out, run, place)
+    made(out, as_json)
+
+
+def _place(state: State, storage: str | None, address: str | None) -> "Place":
+    """Where training keeps and logs what it does; Ray is told which cluster by its own variable."""
+    from m3fm.registry import Registry
+    from m3fm.training.launch import Place
+
+    if address is not None:
+        os.environ["RAY_ADDRESS"] = address
+    mlflow = Registry.of(state.root).uri if os.environ.get("MLFLOW_TRACKING_URI") else None
+    return Place(storage, mlflow)
+
+
+def _submitted(
+    dashboard: str,
+    command: str,
+    paths: list[Path],
+    options: dict[str, Path | str | None],
+    address: str | None,
+    run: "RunConfig",
+    as_json: bool,
+) -> NoReturn:
+    """Run the same command as a job on a Ray cluster, and end as it does."""
+    if address is not None:
+        raise InputError("--submit and --address are two ways to a cluster: give one of them")
+    given = {name: str(value) for name, value in options.items() if value is not None}
+    for path in (*map(str, paths), *given.values()):
+        if "://" not in path and not path.startswith("/"):
+            raise InputError(f"{path} is a path of the cluster, where a job has no directory: give it whole")
+        if "://" in path and "@" in path:
+            raise InputError(
+                "a job's command is for all to see: no keys in --storage, set them as AWS_ACCESS_KEY_ID and"
+                " AWS_SECRET_ACCESS_KEY on the nodes"
+            )
+    entered()
+    from m3fm.training.submit import submit
+
+    words = [*map(str, paths), *(part for pair in given.items() for part in pair)]
+    words += ["--json"] if as_json else []
+    raise typer.Exit(submit(dashboard, command, words, run))
+
+
+@app.command(rich_help_panel=STEPS)
+def finetune(
+    dataset: Dataset,
+    task: Annotated[Path, typer.Argument(help="YAML file that describes the task (docs/transfer.md).")],
+    out: Out,
+    pretrained: Annotated[
+        Path | None,
+        typer.Option(help="Directory that m3fm train or m3fm pretrain wrote; without, all from scratch."),
+    ] = None,
+    params: Params = None,
+    address: Address = None,
+    submit: Submit = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fine-tune on a new task, in cross-validation beside a reference. Interrupted, the same command goes on.
+
+    Prints the table that is in OUT/report.html, too; predictions of every row are in OUT/predictions. Its
+    AUCs are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    """
+    run = configured(params)
+    if submit is not None:
+        _submitted(
+            submit, "finetune", [dataset, task, out], {"--pretrained": pretrained}, address, run, as_json
+        )
+    existing(dataset=dataset, pretrained=pretrained)
+    place = _place(entered(), None, address)
+    from m3fm.transfer.finetune import finetune
+
+    finetune(dataset, task, out, run, pretrained, place.mlflow)
+    finetuned(out, as_json)
