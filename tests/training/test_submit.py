@@ -131,9 +131,11 @@ def test_where_no_cluster_takes_jobs_one_line_says_so(runs):
         (["/data", "/out", "--storage", "checkpoints"], "checkpoints is a path of the cluster"),
         (["/data", "/out", "--storage", "s3://key:secret@bucket/runs"], "no keys in --storage"),
         (["/data", "/out", "--address", "127.0.0.1:1"], "give one of them"),
+        (["/data", "/tmp"], "no Ray cluster takes jobs"),
     ],
 )
 def test_what_a_job_could_not_use_is_refused_before_it_is_sent(runs, words, reason):
+    """An OUT that is here may not be on the cluster: that is for the job to say."""
     done = submitted(runs, "http://127.0.0.1:1", "train", *words)
     assert done.returncode == 2
     assert reason in done.stderr
