@@ -37,12 +37,22 @@ class Config(BaseModel):
         return text_digest(self.to_json())
 
 
-def first_problem(error: ValidationError) -> str:
-    """Where the first fault of a configuration is, and what it is."""
+def first_problem(error: ValidationError, of: type[BaseModel]) -> str:
+    """Where the first fault of what was to be an `of` is, and what it is."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        what = "there is no such key" + _keys_beside(first["loc"], of)
     return f"{where}: {what}" if where else what
+
+
+def _keys_beside(where: tuple[int | str, ...], section: Any) -> str:
+    """The keys that there are where one is that is not."""
+    for part in where[:-1]:
+        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
+        section = None if field is None else field.annotation
+    return f"; there are {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
 
 
 def check_heads(what: str, width: int, heads: int) -> None:

@@ -170,4 +170,4 @@ def load(path: Path) -> RunConfig:
     try:
         return RunConfig.model_validate(_merge(preset(changes["preset"]).model_dump(mode="json"), changes))
     except ValidationError as error:
-        raise InputError(f"{path}, {first_problem(error)}") from error
+        raise InputError(f"{path}, {first_problem(error, RunConfig)}") from error

@@ -120,7 +120,7 @@ def _parsed(path: Path, content: TypeAdapter[Parsed]) -> Parsed:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise InputError(f"{path}, {first_problem(error)}") from error
+        raise InputError(f"{path}, {first_problem(error, ModelConfig)}") from error
 
 
 def _check_tasks(tasks: list[Task], config: ModelConfig, path: Path) -> None:

@@ -162,7 +162,7 @@ def _config(
             ),
         )
     except ValidationError as error:
-        raise InputError(f"{source} does not fit the model: {first_problem(error)}") from error
+        raise InputError(f"{source} does not fit the model: {first_problem(error, ModelConfig)}") from error
 
 
 def _scales(theirs: Mapping[str, Tensor], source: str) -> dict[str, Scale]:

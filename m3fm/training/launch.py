@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -164,7 +165,11 @@ def fit(
             ),
         )
         with _followed(what, config.steps, board):
-            trainer.fit()
+            try:
+                trainer.fit()
+            except SystemExit as stopped:
+                # So Ray ends after Ctrl-C.
+                raise KeyboardInterrupt from stopped
         _, failure = ray.get(board.read.remote())
     if failure is not None:
         raise FloatingPointError(failure)
@@ -204,8 +209,14 @@ def fit_into(
             )
             logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
-        with tracking.followed(logged):
-            fit(what, build, config, launch, checkpoints, logged)
+        try:
+            with tracking.followed(logged):
+                fit(what, build, config, launch, checkpoints, logged)
+        except KeyboardInterrupt:
+            kept = max((one.step for one in checkpoints.found()), default=0)
+            goes_on = f"the same command goes on after step {kept} of {config.steps}"
+            print(f"\nm3fm: stopped; {goes_on}", file=sys.stderr)
+            raise
         with written_whole(out) as partial:
             content = _take(checkpoints, config, partial)
             describe(partial)

@@ -132,6 +132,6 @@ def read(path: Path) -> TaskFile:
     try:
         found = TaskFile.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}, {first_problem(error)}") from error
+        raise InputError(f"{path}, {first_problem(error, TaskFile)}") from error
     table = found.table.model_copy(update={"file": path.parent / found.table.file})
     return found.model_copy(update={"table": table})

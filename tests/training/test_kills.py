@@ -1,5 +1,6 @@
 """Killed at any step, whoever is killed, a training ends with the very parameters it would have had."""
 
+import os
 import random
 import signal
 import subprocess
@@ -87,6 +88,19 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_been(runs, kill, times
     assert {step for _, key, step in logged if key == "gradient_norm"} == set(range(72))
     expected = {(key, step) for _, key, step in runs.logged("whole")}
     assert {(key, step) for _, key, step in logged} == expected
+
+
+def test_ctrl_c_says_from_where_it_goes_on(runs):
+    process = runs.start("stopped")
+    while runs.checkpoint("stopped") == 0 and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130, runs.log("stopped")
+    assert (
+        f"m3fm: stopped; the same command goes on after step {runs.checkpoint('stopped')} of 72"
+        in runs.log("stopped")
+    )
+    assert "Traceback" not in runs.log("stopped").split("m3fm: stopped")[1]
 
 
 def test_the_comparison_can_say_no(runs):
