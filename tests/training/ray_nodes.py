@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -17,6 +17,16 @@ PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 READY = "--block"
 """What `ray start` says once a node is there, among other things."""
+
+
+def trainers(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that train; the loaders that they forked have the same name."""
+    named = {}
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                named[process.pid] = (process, process.ppid())
+    return [process for process, parent in named.values() if parent not in named]
 
 
 class Node:
@@ -46,11 +56,7 @@ class Node:
 
     def trains(self) -> int:
         """How many workers of a training run on it."""
-        count = 0
-        for process in self.processes():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                count += "RayTrainWorker" in " ".join(process.cmdline())
-        return count
+        return len(trainers(self.processes()))
 
     def kill(self) -> None:
         """Kill all of it at once, as if the machine were gone."""

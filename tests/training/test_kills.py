@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import psutil
 import pytest
+from ray_nodes import trainers
 from runs import Runs
 
 pytestmark = pytest.mark.slow
@@ -19,16 +20,9 @@ def of_ray(driver: psutil.Process) -> list[psutil.Process]:
     return driver.children(recursive=True)
 
 
-def is_training(process: psutil.Process) -> bool:
-    try:
-        return "RayTrainWorker" in " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return False
-
-
 def kill_worker(driver: psutil.Process, rng: random.Random) -> bool:
     """One of those that train; False where none does yet."""
-    workers = [process for process in of_ray(driver) if is_training(process)]
+    workers = trainers(of_ray(driver))
     if workers:
         rng.choice(workers).kill()
     return bool(workers)
