@@ -5,7 +5,7 @@ PYTHON ?= python3
 export M3FM_STATE ?= $(CURDIR)/.m3fm
 BIN := $(CURDIR)/.venv/bin
 # Runs a command with its caches, settings and temporary files in the state directory.
-IN_STATE := $(BIN)/python -m m3fm.environment
+IN_STATE := $(BIN)/python -m m3fm.core.state
 export PATH := $(BIN):$(PATH)
 export PIP_NO_CACHE_DIR := 1
 # Some libraries set the locale to one of ASCII.
@@ -31,9 +31,13 @@ bench: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
 
 types: .venv/ready
-	$(BIN)/mypy
+	mkdir -p build/typed/m3fm_kfp
+	for part in components pipelines; do ln -sfn ../../../$$part build/typed/m3fm_kfp/$$part; done
+	MYPYPATH=$(CURDIR):build/typed $(BIN)/mypy -p m3fm -p m3fm_kfp
+	MYPYPATH=$(CURDIR):build/typed $(BIN)/mypy benchmarks
 
 # Rows of the paper's 163,725 series, from records to the MQA index: seconds and memory of each stage.
 bench-scale: .venv/ready

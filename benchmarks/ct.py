@@ -27,9 +27,9 @@ from paired import report
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from m3fm.artifacts import read_manifest
 from m3fm.cohort.dicom_folder import DicomFolder
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
+from m3fm.core.artifacts import read_manifest
 from m3fm.ct.dicom import read_series
 from m3fm.ct.store import open_volume, write_volume
 from m3fm.dataset.curate import curate

@@ -1,4 +1,4 @@
-"""A training step on a GPU: throughput and memory by scale, and the share of the card's peak that it uses.
+"""A training step on a GPU: throughput and memory by scale, and the fraction of the card's peak that it uses.
 
     python benchmarks/gpu.py [--size large] [--batch N] [--compile] [--checkpointing]
 
@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from m3fm.config import ModelConfig
+from m3fm.clinical.tasks import TASKS, YEARS
+from m3fm.config.model import ModelConfig
+from m3fm.config.presets import SIZES, preset
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
-from m3fm.model.predictors import task_loss
 from m3fm.model.transformer import compile_transformers, recompute_activations
-from m3fm.presets import SIZES, preset
-from m3fm.tasks import TASKS, YEARS
 from m3fm.training.measure import task_steps, timed
 
 TASK = "lung_cancer_risk"

@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from m3fm.clinical.tasks import TASKS, Task
 from m3fm.cohort.source import open_source
-from m3fm.config import OptimizerConfig, RunConfig
+from m3fm.config.presets import preset
+from m3fm.config.sections import OptimizerConfig, RunConfig
 from m3fm.dataset.curate import curate
-from m3fm.evaluation.auc import Ranking, Share, Statistic, bootstrap, interval, observed, seeded
+from m3fm.evaluation.auc import ExactMatch, Ranking, Statistic, bootstrap, interval, observed, seeded
 from m3fm.evaluation.decisions import checked, decisions, exact, patient_indices, patient_level
 from m3fm.evaluation.predict import predict
-from m3fm.presets import preset
 from m3fm.simulate import simulate
-from m3fm.tasks import TASKS, Task
 from m3fm.training.launch import Place
-from m3fm.training.loop import Row, read_history, score
+from m3fm.training.loop import StepMetrics, read_history, score
 from m3fm.training.multitask import train
 from m3fm.training.pretrain import pretrain
 
@@ -90,7 +90,7 @@ def make_all(out: Path, run: RunConfig) -> None:
             predict(out / name, dataset, "test").to_parquet(table)
 
 
-def validated(history: list[Row]) -> list[tuple[int, float]]:
+def validated(history: list[StepMetrics]) -> list[tuple[int, float]]:
     """Steps and mean validation losses."""
     scores = [(int(row["step"]) + 1, score(row)) for row in history]
     return [(step, loss) for step, loss in scores if loss is not None]
@@ -99,9 +99,9 @@ def validated(history: list[Row]) -> list[tuple[int, float]]:
 def tell_curves(curves: dict[str, list[tuple[int, float]]]) -> None:
     """Print how many steps pretraining saves: to any loss that the training from scratch reaches."""
     print("\n| validation loss | from scratch, steps | pretrained, steps |\n|---:|---:|---:|")
-    for share in (0.25, 0.5, 0.75, 1.0):
+    for fraction in (0.25, 0.5, 0.75, 1.0):
         losses = [loss for _, loss in curves["from scratch"]]
-        goal = losses[0] - share * (losses[0] - min(losses))
+        goal = losses[0] - fraction * (losses[0] - min(losses))
         steps = {
             name: next((step for step, loss in curve if loss <= goal), None) for name, curve in curves.items()
         }
@@ -151,7 +151,7 @@ def measured(
 ) -> list[tuple[str, int, tuple[Statistic, Statistic]]]:
     """Of each answer its name, how many patients are positive, and both models' statistic of it."""
     if task.loss == "digits":
-        right, wrong = (Share(exact(rows), patient_indices(rows)) for rows in (trained, untrained))
+        right, wrong = (ExactMatch(exact(rows), patient_indices(rows)) for rows in (trained, untrained))
         return [("exact", len(trained), (right, wrong))]
     found: list[tuple[str, int, tuple[Statistic, Statistic]]] = []
     for after, before in zip(decisions(task, trained), decisions(task, untrained)):

@@ -21,11 +21,11 @@ from paired import report
 from plain import PlainM3FM, PlainMAE
 from torch import Tensor, nn
 
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import preset
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.transformer import compile_transformers
-from m3fm.presets import preset
-from m3fm.tasks import TASKS
 
 RUN = preset("base")
 CANCER, HEART = "lung_cancer_risk", "cvd_diagnosis"

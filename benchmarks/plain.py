@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from m3fm.model.ctvit import patchify
+from m3fm.model.heads import probabilities
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.model.predictors import probabilities
 from m3fm.model.transformer import Block, Transformer
 
 

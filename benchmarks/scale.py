@@ -19,21 +19,22 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from m3fm.artifacts import file_digest, seal, text_digest
-from m3fm.clinical import ELEMENTS
-from m3fm.cohort.source import ExamRecord, Nodule, Risk
-from m3fm.config import CurateConfig
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.clinical.tasks import BOXES, SCREENING, TASKS
+from m3fm.config.presets import TINY_SCALES
+from m3fm.config.sections import CurateConfig
+from m3fm.core.artifacts import seal
+from m3fm.core.files import file_digest, text_digest
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.plausible import HuFigures
 from m3fm.ct.store import write_volume
 from m3fm.ct.volume import Series
 from m3fm.dataset import examine
 from m3fm.dataset.curate import write_tables
-from m3fm.dataset.identifiers import Seen
-from m3fm.dataset.tables import Row
-from m3fm.presets import TINY_SCALES
-from m3fm.salt import Salt
-from m3fm.tasks import BOXES, SCREENING, TASKS
+from m3fm.dataset.tables import Record
+from m3fm.privacy.identifiers import Seen
+from m3fm.privacy.pseudonyms import Salt
 
 PAPER = 163_725
 """Series."""
@@ -61,7 +62,7 @@ GEOMETRY = Geometry(
     gaps=0,
     duplicates=0,
 )
-HU = HuFigures(air_hu=-1000.0, air_share=0.3, soft_share=0.4, jump_hu=50.0, hu_low=-1024, hu_high=1500)
+HU = HuFigures(air_hu=-1000.0, air_fraction=0.3, soft_fraction=0.4, jump_hu=50.0, hu_low=-1024, hu_high=1500)
 
 
 class Trial:
@@ -117,7 +118,7 @@ class Trial:
             lung_rads=int(rng.integers(1, 5)),
         )
 
-    def records(self, salt: Salt) -> Iterator[Row]:
+    def records(self, salt: Salt) -> Iterator[Record]:
         """The records of all series, as examining them would leave them; one in ten is rejected."""
         voxels = np.zeros(SHAPE, np.int16)
         boxes = dict.fromkeys(BOXES, (8, 56, 1, 7, 1, 7))

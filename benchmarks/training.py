@@ -20,16 +20,16 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from m3fm.clinical.tasks import TASKS
 from m3fm.cohort.source import open_source
-from m3fm.config import RunConfig
+from m3fm.config.presets import load, preset
+from m3fm.config.sections import RunConfig
 from m3fm.dataset.curate import curate
 from m3fm.dataset.mqa import corpus
 from m3fm.model.text import train_tokenizer
-from m3fm.presets import load, preset
-from m3fm.registry import Registry
 from m3fm.simulate import simulate
-from m3fm.tasks import TASKS
-from m3fm.tracking import begin
+from m3fm.tracking.registry import Registry
+from m3fm.tracking.runs import begin
 from m3fm.training.batches import Objective
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.costs import task_costs
@@ -46,7 +46,7 @@ class Timed(NamedTuple):
 
     samples_per_second: float
     waiting: float
-    """Share of the first worker's time without data."""
+    """Fraction of the first worker's time without data."""
 
 
 def main() -> None:

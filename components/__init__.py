@@ -1,4 +1,4 @@
-"""Kubeflow components, one folder each: every body is one call into `m3fm.steps`."""
+"""Kubeflow components, one folder each: every body is one call into `m3fm.pipeline.steps`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Writes the README of each component from its signature: `python -m components.readme`."""
+"""Writes the README of each component from its signature: `python -m m3fm_kfp.components.readme`."""
 
 import importlib
 from pathlib import Path
@@ -9,8 +9,8 @@ INTRODUCTION = """# {name}
 
 {description}
 
-The component calls `m3fm.steps.{name}` and nothing else. This page is written by
-`python -m components.readme` from the signature in `component.py`.
+The component calls `m3fm.pipeline.steps.{name}` and nothing else. This page is written by
+`python -m m3fm_kfp.components.readme` from the signature in `component.py`.
 """
 
 
@@ -21,7 +21,7 @@ def names() -> list[str]:
 
 def load(name: str) -> Any:
     """A component by its name."""
-    return getattr(importlib.import_module(f"components.{name}.component"), name)
+    return getattr(importlib.import_module(f"m3fm_kfp.components.{name}.component"), name)
 
 
 def text(name: str) -> str:

@@ -1,11 +1,11 @@
-"""Compiles every pipeline to IR YAML: `python -m pipelines.compile DIRECTORY`."""
+"""Compiles every pipeline to IR YAML: `python -m m3fm_kfp.pipelines.compile DIRECTORY`."""
 
 import sys
 from pathlib import Path
 
 from kfp import compiler
 
-from pipelines.screening.pipeline import screening, screening_of
+from m3fm_kfp.pipelines.screening.pipeline import screening, screening_of
 
 PIPELINES = {"screening": screening, "screening_of": screening_of}
 

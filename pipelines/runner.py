@@ -13,13 +13,15 @@ from typing import Any, TextIO
 
 from kfp import local
 
-from m3fm.artifacts import Reference, source_digest
-from m3fm.config import RunConfig
-from m3fm.environment import State
-from m3fm.errors import InputError
-from m3fm.steps import CHAIN, commit, sound
-from pipelines.compile import PIPELINES
-from pipelines.screen import Screen, StepRun
+from m3fm.config.sections import RunConfig
+from m3fm.core.artifacts import Reference, source_digest
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_json
+from m3fm.core.state import State
+from m3fm.pipeline.steps import CHAIN, commit, sound
+from m3fm.privacy.pseudonyms import with_salt
+from m3fm_kfp.pipelines.compile import PIPELINES
+from m3fm_kfp.pipelines.screen import Screen, StepRun
 
 
 class StepFailed(Exception):
@@ -43,7 +45,7 @@ class Finished:
 def arguments(run: RunConfig, state: State) -> dict[str, str]:
     """What every pipeline is given: the digests of configuration and code make a cached result a true one."""
     return {
-        "config": run.model_dump_json(),
+        "config": with_salt(run).model_dump_json(),
         "code": source_digest(),
         "commit": commit(),
         "state": str(state.root),
@@ -134,7 +136,7 @@ def _names_sound_outputs(entry: Path) -> bool:
 def _failure(state: State, screen: Screen, log: Path) -> StepFailed:
     if not state.failure.is_file():
         return StepFailed(screen.current, "it was killed, or ran out of memory", "internal", log)
-    failure: dict[str, Any] = json.loads(state.failure.read_text())
+    failure: dict[str, Any] = read_json(state.failure)
     return StepFailed(failure["step"], failure["reason"], failure["kind"], log)
 
 

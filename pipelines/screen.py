@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TextIO
 
 TOLD = re.compile(r"m3fm: (\w+): (.*)")
-"""What `m3fm.steps` says."""
+"""What `m3fm.pipeline.steps` says."""
 PROGRESS = re.compile(r" *[A-Za-z][\w ]* \d+/\d+\b.*")
-"""How far a step is: `WHAT DONE/TOTAL`, and more (`m3fm.progress`)."""
+"""How far a step is: `WHAT DONE/TOTAL`, and more (`m3fm.core.progress`)."""
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RAY_WORKER = re.compile(r"^\(\w+ pid=\d+(, ip=[\d.]+)?\) ")
 INDENT = " " * 4
@@ -28,7 +28,7 @@ class StepRun:
 
 
 class Screen(io.TextIOBase):
-    """Takes everything that a run prints: shows the user's share of it, and keeps the rest in a log."""
+    """Takes everything that a run prints: shows the user's fraction of it, and keeps the rest in a log."""
 
     def __init__(self, steps: list[str], out: TextIO, log: TextIO) -> None:
         self.steps, self.out, self.log = steps, out, log

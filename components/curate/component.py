@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -19,6 +19,6 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     Returns:
         Output: Reference to the dataset.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.curate(cohort, kind, config, code, state)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -22,6 +22,6 @@ def evaluate(
         Output: Reference to the evaluation.
         report: The report, for the pipeline's page.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.evaluate(dataset, checkpoint, config, code, state, report.path)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -22,6 +22,6 @@ def export(
     Returns:
         Output: Reference to the bundle.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.export(checkpoint, dataset, evaluation, dataset_version, code, state)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -33,7 +33,7 @@ def register(
     Returns:
         Output: The registered version, models:/NAME/VERSION.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.register(
         bundle, evaluation, pretrained, checkpoint, dataset_version, config, commit, pipeline_run, state

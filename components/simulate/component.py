@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -17,6 +17,6 @@ def simulate(config: str, code: str, state: str) -> str:
     Returns:
         Output: Reference to the cohort.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.simulate(config, code, state)

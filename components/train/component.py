@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -19,6 +19,6 @@ def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> 
     Returns:
         Output: Reference to the checkpoint.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.train(dataset, pretrained, config, code, state)

@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components import IMAGE
+from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -17,6 +17,6 @@ def validate(dataset: str, code: str, state: str) -> str:
     Returns:
         Output: Reference to the validation with its Data Docs.
     """
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     return steps.validate(dataset, code, state)

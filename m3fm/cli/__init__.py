@@ -4,7 +4,7 @@ import sys
 
 from m3fm.cli import run, cohort, dataset, prepare, training, release, plan, use  # isort: skip  # noqa: F401 (their commands, in this order)
 from m3fm.cli.app import app
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 
 def main() -> None:

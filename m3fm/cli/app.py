@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3fm.cohort.source import KINDS
-from m3fm.environment import State
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.state import State
 
 if TYPE_CHECKING:
-    from m3fm.config import RunConfig
+    from m3fm.config.sections import RunConfig
 
 app = typer.Typer(
     name="m3fm",
@@ -54,7 +54,7 @@ StateDirectory = Annotated[
 
 def configured(params: Path | None) -> "RunConfig":
     """The configuration that a command was given, or the one that is there."""
-    from m3fm.presets import load, preset
+    from m3fm.config.presets import load, preset
 
     if params is None and not PARAMS.is_file():
         return preset("tiny")
@@ -80,7 +80,7 @@ MADE_BY = {
 
 def existing(**directories: Path | None) -> None:
     """Refuse what is not what its name here says, or is damaged."""
-    from m3fm.artifacts import Reference
+    from m3fm.core.artifacts import Reference
 
     for kind, directory in directories.items():
         if directory is None:

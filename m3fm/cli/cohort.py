@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Params, absent, app, configured, entered
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa

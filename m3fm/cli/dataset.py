@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from m3fm.cli.app import STEPS, AsJson, app
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 dataset = typer.Typer(no_args_is_help=True, help="Compare two datasets; tell salts apart.")
 app.add_typer(dataset, name="dataset", rich_help_panel=STEPS)
@@ -41,7 +41,7 @@ def diff(
 @dataset.command()
 def salt() -> None:
     """Print the fingerprint of the salt in M3FM_SALT: the same for the same salt, and no way back to it."""
-    from m3fm.salt import Salt
+    from m3fm.privacy.pseudonyms import Salt
 
     typer.echo(Salt.of_environment().fingerprint)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3fm.cli.app import STEPS, AsJson, Params, app, configured, entered
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
-    from m3fm.config import RunConfig
+    from m3fm.config.sections import RunConfig
 
 WORKERS = "2,3,4,6,8,12,16,19,24,32,48,64,96,128,192,256,384,512"
 
@@ -18,8 +18,8 @@ WORKERS = "2,3,4,6,8,12,16,19,24,32,48,64,96,128,192,256,384,512"
 @app.command(rich_help_panel=STEPS)
 def plan(
     workers: Annotated[str, typer.Option(help="Numbers of workers to compare, with commas.")] = WORKERS,
-    shares: Annotated[
-        bool, typer.Option("--shares", help="Show what each of the configured workers does.")
+    assignments: Annotated[
+        bool, typer.Option("--assignments", help="Show what each of the configured workers does.")
     ] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time each scale here, and print the costs for params.yaml.")
@@ -37,7 +37,7 @@ def plan(
     if measure:
         _measure(run, repeats, as_json)
     else:
-        _show(run, _numbers(workers), shares, as_json)
+        _show(run, _numbers(workers), assignments, as_json)
 
 
 def _numbers(workers: str) -> list[int]:
@@ -50,23 +50,23 @@ def _numbers(workers: str) -> list[int]:
     return numbers
 
 
-def _show(run: "RunConfig", workers: list[int], shares: bool, as_json: bool) -> None:
-    from m3fm.tasks import TASKS
+def _show(run: "RunConfig", workers: list[int], assignments: bool, as_json: bool) -> None:
+    from m3fm.clinical.tasks import TASKS
     from m3fm.training.costs import task_costs
     from m3fm.training.planner import assign, forecast, table, task_units
 
     units = task_units(TASKS.values(), run.train, task_costs(run))
     found = [forecast(units, number) for number in workers]
-    who = [Counter(unit.name for unit in share) for share in assign(units, run.launch.workers)]
+    who = [Counter(unit.name for unit in work) for work in assign(units, run.launch.workers)]
     if as_json:
-        print(json.dumps({"forecasts": [one.to_dict() for one in found], "shares": who}))
+        print(json.dumps({"forecasts": [one.to_dict() for one in found], "assignments": who}))
         return
     print(f"{len(units)} micro-batches, {sum(unit.cost for unit in units):.4g} {_unit(run)} of work\n")
     print(table(found))
-    if shares:
+    if assignments:
         print(f"\nOf {len(who)} workers, each with its micro-batches by task:")
-        for worker, share in enumerate(who):
-            print(f"{worker}: {', '.join(f'{name} {count}' for name, count in share.items()) or 'nothing'}")
+        for worker, work in enumerate(who):
+            print(f"{worker}: {', '.join(f'{name} {count}' for name, count in work.items()) or 'nothing'}")
 
 
 def _unit(run: "RunConfig") -> str:

@@ -7,7 +7,7 @@ import typer
 
 from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, app, configured, entered, existing
 from m3fm.cli.show import made
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 
 @app.command(rich_help_panel=STEPS)
@@ -38,7 +38,7 @@ def curate(
     entered()
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate
-    from m3fm.salt import check_source
+    from m3fm.privacy.pseudonyms import check_source
 
     opened = open_source(kind, source, run.curate.labels)
     check_source(kind, source)

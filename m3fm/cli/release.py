@@ -21,7 +21,8 @@ from m3fm.cli.app import (
     existing,
 )
 from m3fm.cli.show import made, results
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.privacy.pseudonyms import with_salt
 
 
 class Split(StrEnum):
@@ -45,7 +46,7 @@ def evaluate(
     run = configured(params)
     existing(checkpoint=checkpoint, dataset=dataset)
     entered()
-    from m3fm import steps
+    from m3fm.pipeline import steps
 
     steps.measure(checkpoint, dataset, split.value, out, run.evaluate)
     results(out, as_json)
@@ -65,7 +66,7 @@ def export(
     """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
     existing(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
     entered()
-    from m3fm.artifacts import Reference, source_digest
+    from m3fm.core.artifacts import Reference, source_digest
     from m3fm.deploy.export import export
 
     lineage = {
@@ -93,9 +94,9 @@ def register(
     existing(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
     _of_one_model(bundle, evaluation, checkpoint)
     root = entered(state).root
-    from m3fm import steps
     from m3fm.deploy.bundle import read
-    from m3fm.registry import Registry
+    from m3fm.pipeline import steps
+    from m3fm.tracking.registry import Registry
 
     version = Registry.of(root).register(
         bundle,
@@ -103,7 +104,7 @@ def register(
         {
             "git_commit": steps.commit(),
             "dvc_digest": read(bundle).lineage["dvc_digest"],
-            "config_digest": run.digest(),
+            "config_digest": with_salt(run).digest(),
             "pipeline_run": "m3fm register",
         },
         run.registered_model,
@@ -116,7 +117,7 @@ def register(
 
 def _of_one_model(bundle: Path, evaluation: Path, checkpoint: Path) -> None:
     """Refuse an evaluation or a checkpoint that is another model's than the bundle's."""
-    from m3fm.artifacts import Reference
+    from m3fm.core.artifacts import Reference
     from m3fm.deploy.bundle import read
 
     lineage = read(bundle).lineage

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m3fm.cli.app import ALL, KINDS_HELP, AsJson, Params, StateDirectory, app, configured, entered
-from m3fm.environment import State
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.errors import InputError
+from m3fm.core.state import State
 
 if TYPE_CHECKING:
-    from m3fm.config import RunConfig
-    from pipelines.runner import Finished
+    from m3fm.config.sections import RunConfig
+    from m3fm_kfp.pipelines.runner import Finished
 
 
 class Pipeline(StrEnum):
@@ -57,7 +58,7 @@ def run(
 ) -> None:
     """Run a Kubeflow pipeline. What has not changed since the last run is reused."""
     if compile_to is not None:
-        from pipelines.compile import compile_to as write
+        from m3fm_kfp.pipelines.compile import compile_to as write
 
         write("screening" if source is None else "screening_of", compile_to)
         return
@@ -74,8 +75,8 @@ def run(
     if not host:
         raise InputError("--backend kfp needs the address of Kubeflow Pipelines: --host URL")
     entered()
-    from pipelines import runner
-    from pipelines.screening.pipeline import MOUNT
+    from m3fm_kfp.pipelines import runner
+    from m3fm_kfp.pipelines.screening.pipeline import MOUNT
 
     values = runner.arguments(configured(params), State(state or Path(MOUNT)))
     if source is not None:
@@ -86,7 +87,7 @@ def run(
 def _local(
     config: "RunConfig", state: State, source: Path | None, kind: str, quiet: bool = False
 ) -> "Finished":
-    from pipelines import runner
+    from m3fm_kfp.pipelines import runner
 
     values = runner.arguments(config, state)
     if source is not None:
@@ -108,14 +109,15 @@ def _summary(finished: "Finished") -> None:
 
 
 def _places(finished: "Finished", state: State) -> None:
-    from m3fm.artifacts import Reference
     from m3fm.cli.show import results
+    from m3fm.core.artifacts import Reference
 
     made = ("evaluation", "dataset", "checkpoint", "bundle")
     paths = {name: Reference.parse(finished.outputs[name]).path for name in made}
     results(paths["evaluation"])
     database = state.root / "mlflow" / "mlflow.db"
     mlflow = shlex.quote(str(Path(sys.executable).with_name("mlflow")))
+    quiet = f"MLFLOW_DISABLE_TELEMETRY={telemetry.OFF['MLFLOW_DISABLE_TELEMETRY']}"
     lines = {
         "report": paths["evaluation"] / "report.html",
         "dataset": f"{paths['dataset']} ({finished.outputs['dataset_version']})",
@@ -123,7 +125,7 @@ def _places(finished: "Finished", state: State) -> None:
         "ONNX bundle": paths["bundle"],
         "MLflow database": database,
         "model": finished.outputs["model"],
-        "MLflow's pages": f"MLFLOW_DISABLE_TELEMETRY=true {mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
+        "MLflow's pages": f"{quiet} {mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
     }
     for name, value in lines.items():
         typer.echo(f"{name:<16}{value}")

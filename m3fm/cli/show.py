@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from m3fm.artifacts import Reference, read_manifest
+from m3fm.core.artifacts import Reference, read_manifest
 
 
 def made(out: Path, as_json: bool) -> None:

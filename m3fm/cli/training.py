@@ -8,11 +8,11 @@ import typer
 
 from m3fm.cli.app import STEPS, AsJson, Dataset, Out, Params, app, configured, entered, existing
 from m3fm.cli.show import finetuned, made
-from m3fm.environment import State
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.state import State
 
 if TYPE_CHECKING:
-    from m3fm.config import RunConfig
+    from m3fm.config.sections import RunConfig
     from m3fm.training.launch import Place
 
 Address = Annotated[
@@ -91,7 +91,7 @@ def train(
 
 def _place(state: State, storage: str | None, address: str | None) -> "Place":
     """Where training keeps and logs what it does; Ray is told which cluster by its own variable."""
-    from m3fm.registry import Registry
+    from m3fm.tracking.registry import Registry
     from m3fm.training.launch import Place
 
     if address is not None:

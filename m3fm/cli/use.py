@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from m3fm.cli.app import USE, AsJson, Out, StateDirectory, app, entered
-from m3fm.environment import State
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.state import State
 
 
 @app.command(rich_help_panel=USE)
@@ -20,7 +20,7 @@ def pull(
 ) -> None:
     """Download a registered bundle, and check every file of it."""
     root = entered(state).root
-    from m3fm.registry import Registry
+    from m3fm.tracking.registry import Registry
 
     registry = Registry.of(root)
     name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
@@ -99,8 +99,8 @@ def _info() -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
     import m3fm
+    from m3fm.clinical.tasks import TASKS
     from m3fm.deploy.runtime import check_installation
-    from m3fm.tasks import TASKS
 
     def installed(package: str) -> str | None:
         try:
@@ -135,7 +135,7 @@ def _info() -> dict[str, Any]:
 
 def _parameters() -> dict[str, dict[str, int]]:
     """Of each part of the models, by size."""
+    from m3fm.config.presets import SIZES, preset
     from m3fm.model.size import parameter_counts
-    from m3fm.presets import SIZES, preset
 
     return {size: parameter_counts(preset(size).model) for size in SIZES}

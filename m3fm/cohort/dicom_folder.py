@@ -4,13 +4,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3fm.cohort.source import ExamRecord, files_below, listing_digest
-from m3fm.errors import InputError
+from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.source import files_below, listing_digest
+from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"

@@ -12,20 +12,21 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 
-from m3fm.artifacts import file_digest
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, Element, Value
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER, Element, Value
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.clinical.tasks import LUNGS, TASKS
 from m3fm.cohort import labels
 from m3fm.cohort.dicom_folder import listing_of_headers
 from m3fm.cohort.mapping import FINDINGS, UNITS, YES_NO, Column, RiskColumns, read_mapping
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, images_below, listing_digest
+from m3fm.cohort.source import images_below, listing_digest
 from m3fm.cohort.tables import Table
-from m3fm.errors import InputError
-from m3fm.tasks import LUNGS, TASKS
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 T = TypeVar("T")

@@ -16,14 +16,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3fm.artifacts import file_digest
-from m3fm.cohort.source import ExamRecord, images_below, listing_digest
-from m3fm.errors import InputError
+from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.source import images_below, listing_digest
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 COLLECTION = "nlst"

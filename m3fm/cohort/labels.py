@@ -8,8 +8,8 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable
 
-from m3fm.cohort.source import Nodule, Risk
-from m3fm.tasks import LUNGS, TASKS, YEARS
+from m3fm.clinical.records import Nodule, Risk
+from m3fm.clinical.tasks import LUNGS, TASKS, YEARS
 
 CHEST_FINDINGS = {
     54: "atelectasis",

@@ -31,11 +31,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from m3fm.clinical import ELEMENTS
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.tasks import LUNGS, TASKS
 from m3fm.cohort.labels import CHEST_FINDINGS
-from m3fm.config import Config
-from m3fm.errors import InputError
-from m3fm.tasks import LUNGS, TASKS
+from m3fm.config.base import Config
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_yaml
 
 YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
 """What yes and no are called in a mapping, and in columns without `values`; in any case."""
@@ -99,17 +100,12 @@ class Mapping(Config):
 
 def read_mapping(path: Path) -> Mapping:
     """Read a mapping; raises InputError that names the key, and what may stand there."""
-    import yaml
-
     if not path.is_file():
         raise InputError(
             f"{path} is missing: it says what the columns of the table are (m3fm/cohort/mapping.py)"
         )
     try:
-        # The base loader leaves every text as it is: yes stays yes, and 1 stays 1.
-        mapping = Mapping.model_validate(yaml.load(path.read_text("utf-8"), yaml.BaseLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        mapping = Mapping.model_validate(read_yaml(path, as_text=True))
     except ValidationError as error:
         raise InputError(f"{path}, {_first(error)}") from error
     for problem in _problems(mapping):

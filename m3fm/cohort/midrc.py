@@ -22,17 +22,18 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3fm.artifacts import file_digest
-from m3fm.clinical import Value
+from m3fm.clinical.elements import Value
+from m3fm.clinical.records import ExamRecord
 from m3fm.cohort import labels
-from m3fm.cohort.source import ExamRecord, files_below, images_below, listing_digest
+from m3fm.cohort.source import files_below, images_below, listing_digest
 from m3fm.cohort.tables import Table
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 NOT_REPORTED: dict[str, None] = {"Not Reported": None}

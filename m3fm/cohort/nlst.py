@@ -12,25 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3fm.artifacts import file_digest
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element, Value
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, Element, Value
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
 from m3fm.cohort import labels
-from m3fm.cohort.source import (
-    ExamRecord,
-    Nodule,
-    Risk,
-    files_below,
-    images_below,
-    is_simulated,
-    listing_digest,
-)
+from m3fm.cohort.source import files_below, images_below, listing_digest
 from m3fm.cohort.tables import Table, find_table
-from m3fm.errors import InputError
+from m3fm.core.artifacts import is_simulated
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 ExamKey = tuple[str, int]

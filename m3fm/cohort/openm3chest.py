@@ -23,18 +23,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3fm.artifacts import file_digest
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Value
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, Value
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.clinical.tasks import TASKS, YEARS
 from m3fm.cohort import labels
 from m3fm.cohort.dicom_folder import listing_of_headers
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, images_below, listing_digest
-from m3fm.errors import InputError
-from m3fm.tasks import TASKS, YEARS
+from m3fm.cohort.source import images_below, listing_digest
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest, read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from m3fm.config import LabelConfig
+    from m3fm.config.sections import LabelConfig
     from m3fm.ct.volume import Series
 
 Record = Mapping[str, Any]
@@ -188,10 +189,7 @@ class OpenM3ChestSource:
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:
     """The records of a file, and where each is; raises InputError where the file is neither form."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from error
+    content = read_json(path)
     if isinstance(content, dict) and isinstance(content.get("labels"), list):
         size = len(content["labels"])
         columns = {

@@ -1,7 +1,7 @@
 """Which patients train, validate and test a model: decided once, by patient.
 
 Within a stratum the patients stand in the order of a hash of (seed, patient); the first are the test
-patients, the next validate, the rest train. So the split depends on nothing but the seed, the shares and
+patients, the next validate, the rest train. So the split depends on nothing but the seed, the fractions and
 who is in the stratum. When a patient is added, no other stratum changes, and within the patient's own at
 most one patient passes each of the two borders.
 """
@@ -9,9 +9,9 @@ most one patient passes each of the two borders.
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from m3fm.artifacts import text_digest
-from m3fm.cohort.source import ExamRecord
-from m3fm.config import CurateConfig
+from m3fm.clinical.records import ExamRecord
+from m3fm.config.sections import CurateConfig
+from m3fm.core.files import text_digest
 
 Split = Literal["train", "val", "test"]
 
@@ -41,7 +41,7 @@ def patient_strata(patients: Iterable[str], exams: Iterable[ExamRecord], test_on
 def split_patients(strata: Mapping[str, str], config: CurateConfig) -> dict[str, Split]:
     """The split of each patient, given each patient's stratum.
 
-    Every share is met within one patient per stratum; the stratum TEST_ONLY is tested only.
+    Every fraction is met within one patient per stratum; the stratum TEST_ONLY is tested only.
     """
     members: dict[str, list[str]] = {}
     for patient, stratum in strata.items():
@@ -49,8 +49,8 @@ def split_patients(strata: Mapping[str, str], config: CurateConfig) -> dict[str,
     splits: dict[str, Split] = dict.fromkeys(members.pop(TEST_ONLY, []), "test")
     for patients in members.values():
         patients.sort(key=lambda patient: text_digest(f"{config.seed} {patient}"))
-        test = round(len(patients) * config.test_share)
-        val = round(len(patients) * (config.test_share + config.val_share))
+        test = round(len(patients) * config.test_fraction)
+        val = round(len(patients) * (config.test_fraction + config.val_fraction))
         for index, patient in enumerate(patients):
             splits[patient] = "test" if index < test else "val" if index < val else "train"
     return {patient: splits[patient] for patient in strata}

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ left: reversed, these are the axes of DICOM's patient coordinates (LPS, mm).
 import numpy as np
 from numpy.typing import NDArray
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 Box = tuple[int, int, int, int, int, int]
 """(slice, slice, row, row, column, column), half open, in voxels."""

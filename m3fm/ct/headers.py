@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
-from m3fm.ct.elements import PIXELS, Elements, read_elements, tag
 from m3fm.ct.geometry import SPACING_MM, Rejected
 from m3fm.ct.pixels import Pixels
+from m3fm.ct.tags import PIXELS, Tags, read_tags, tag
 
 log = logging.getLogger(__name__)
 
@@ -109,51 +109,51 @@ def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
 def _series_of(file: Path) -> str | None:
     """SeriesInstanceUID of a file, or None where it is no DICOM file or lists other files."""
     try:
-        elements = read_elements(file, frozenset([_CLASS, _SERIES]))
+        tags = read_tags(file, frozenset([_CLASS, _SERIES]))
     except InvalidDicomError:
         return None
     except Exception:  # whatever a damaged file makes pydicom raise
         return NAMELESS
-    return None if elements.text(_CLASS) == DIRECTORY else elements.text(_SERIES)
+    return None if tags.text(_CLASS) == DIRECTORY else tags.text(_SERIES)
 
 
 def read_header(file: Path, where: str) -> Header:
     """The header of one file; `where` names it in a refusal. Raises Rejected."""
     try:
-        elements = read_elements(file, _WANTED)
+        tags = read_tags(file, _WANTED)
     except Exception as error:  # whatever a damaged file makes pydicom raise
         raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
-    _check_kind(elements, where)
-    missing = [name for name in _REQUIRED if _is_missing(elements, name)]
+    _check_kind(tags, where)
+    missing = [name for name in _REQUIRED if _is_missing(tags, name)]
     if missing:
         raise Rejected("missing_tags", f"{where}: {', '.join(missing)}")
     return Header(
         file=file,
-        instance_uid=_text(elements, "SOPInstanceUID"),
-        position=_numbers(elements, "ImagePositionPatient", 3, where),
-        orientation=_orientation(elements, where),
-        spacing=_spacing(elements, where),
-        shape=(_side(elements, "Rows", where), _side(elements, "Columns", where)),
-        acquisition=(_text(elements, "AcquisitionNumber"), _text(elements, "TemporalPositionIdentifier")),
-        pixels=_pixels(elements, where),
+        instance_uid=_text(tags, "SOPInstanceUID"),
+        position=_numbers(tags, "ImagePositionPatient", 3, where),
+        orientation=_orientation(tags, where),
+        spacing=_spacing(tags, where),
+        shape=(_side(tags, "Rows", where), _side(tags, "Columns", where)),
+        acquisition=(_text(tags, "AcquisitionNumber"), _text(tags, "TemporalPositionIdentifier")),
+        pixels=_pixels(tags, where),
     )
 
 
-def _check_kind(elements: Elements, where: str) -> None:
+def _check_kind(tags: Tags, where: str) -> None:
     """Refuse what is no single CT image."""
-    modality, kind = _text(elements, "Modality"), _text(elements, "SOPClassUID")
+    modality, kind = _text(tags, "Modality"), _text(tags, "SOPClassUID")
     if modality not in ("CT", ""):
         raise Rejected("not_ct", f"{where}: another modality")
     if kind == SECONDARY_CAPTURE or kind.startswith(f"{SECONDARY_CAPTURE}."):
         raise Rejected("derived", f"{where}: a secondary capture")
-    frames = _text(elements, "NumberOfFrames")
+    frames = _text(tags, "NumberOfFrames")
     if kind in ENHANCED_CT or frames not in ("", "0", "1"):
         raise Rejected("multi_frame", where)
     if kind not in (CT_IMAGE, ""):
         raise Rejected("not_ct", f"{where}: another kind of object")
-    if _integer(elements, "SamplesPerPixel") not in (1, None):
+    if _integer(tags, "SamplesPerPixel") not in (1, None):
         raise Rejected("derived", f"{where}: in colour")
-    image_type = _text(elements, "ImageType").upper()
+    image_type = _text(tags, "ImageType").upper()
     if "LOCALIZER" in image_type.split("\\"):
         raise Rejected("localizer", where)
     words = DERIVED.intersection(image_type.replace("\\", " ").replace("_", " ").split())
@@ -161,63 +161,63 @@ def _check_kind(elements: Elements, where: str) -> None:
         raise Rejected("derived", f"{where}: {min(words)}")
 
 
-def _pixels(elements: Elements, where: str) -> Pixels:
-    allocated, stored = _integer(elements, "BitsAllocated"), _integer(elements, "BitsStored")
-    representation = _integer(elements, "PixelRepresentation")
+def _pixels(tags: Tags, where: str) -> Pixels:
+    allocated, stored = _integer(tags, "BitsAllocated"), _integer(tags, "BitsStored")
+    representation = _integer(tags, "PixelRepresentation")
     if allocated not in (8, 16, 32) or not stored or stored > allocated or representation not in (0, 1):
         raise Rejected("bad_tags", f"{where}: BitsAllocated, BitsStored or PixelRepresentation")
-    (slope,) = _numbers(elements, "RescaleSlope", 1, where)
-    (intercept,) = _numbers(elements, "RescaleIntercept", 1, where)
+    (slope,) = _numbers(tags, "RescaleSlope", 1, where)
+    (intercept,) = _numbers(tags, "RescaleIntercept", 1, where)
     if slope == 0:
         raise Rejected("bad_tags", f"{where}: RescaleSlope is 0")
     signed = representation == 1
     # Signed values are often declared as unsigned ones (63536 for -2000): the pixels' type decides.
-    padding = elements.integer(_TAGS["PixelPaddingValue"], signed)
-    limit = elements.integer(_TAGS["PixelPaddingRangeLimit"], signed)
+    padding = tags.integer(_TAGS["PixelPaddingValue"], signed)
+    limit = tags.integer(_TAGS["PixelPaddingRangeLimit"], signed)
     ends = [value for value in (padding, padding if limit is None else limit) if value is not None]
     return Pixels(
-        place=elements.pixels,
+        place=tags.pixels,
         bits_allocated=allocated,
         bits_stored=stored,
         signed=signed,
-        inverted=_text(elements, "PhotometricInterpretation") == "MONOCHROME1",
+        inverted=_text(tags, "PhotometricInterpretation") == "MONOCHROME1",
         slope=float(slope),
         intercept=float(intercept),
         padding=None if padding is None else (min(ends), max(ends)),
     )
 
 
-def _orientation(elements: Elements, where: str) -> NDArray[np.float64]:
+def _orientation(tags: Tags, where: str) -> NDArray[np.float64]:
     """Two directions of length 1 at right angles, or a refusal."""
-    cosines = _numbers(elements, "ImageOrientationPatient", 6, where)
+    cosines = _numbers(tags, "ImageOrientationPatient", 6, where)
     columns, rows = cosines.reshape(2, 3)
     if max(abs(columns @ columns - 1), abs(rows @ rows - 1), abs(columns @ rows)) > 0.01:
         raise Rejected("bad_tags", f"{where}: ImageOrientationPatient are no two directions at right angles")
     return cosines
 
 
-def _spacing(elements: Elements, where: str) -> NDArray[np.float64]:
-    spacing = _numbers(elements, "PixelSpacing", 2, where)
+def _spacing(tags: Tags, where: str) -> NDArray[np.float64]:
+    spacing = _numbers(tags, "PixelSpacing", 2, where)
     if spacing.min() < SPACING_MM[0] or spacing.max() > SPACING_MM[1]:
         raise Rejected("bad_tags", f"{where}: PixelSpacing is {spacing.min():g}, {spacing.max():g} mm")
     return spacing
 
 
-def _side(elements: Elements, name: str, where: str) -> int:
-    size = _integer(elements, name)
+def _side(tags: Tags, name: str, where: str) -> int:
+    size = _integer(tags, name)
     if size is None or not 2 <= size <= LARGEST_SIDE:
         raise Rejected("bad_tags", f"{where}: {name} is {size}")
     return size
 
 
-def _is_missing(elements: Elements, name: str) -> bool:
-    value = elements.values.get(_TAGS[name], b"")
+def _is_missing(tags: Tags, name: str) -> bool:
+    value = tags.values.get(_TAGS[name], b"")
     return not (value if name in _BINARY else value.strip(b" \0"))
 
 
-def _numbers(elements: Elements, name: str, count: int, where: str) -> NDArray[np.float64]:
+def _numbers(tags: Tags, name: str, count: int, where: str) -> NDArray[np.float64]:
     try:
-        numbers = [float(part) for part in elements.values[_TAGS[name]].strip(b" \0").split(b"\\")]
+        numbers = [float(part) for part in tags.values[_TAGS[name]].strip(b" \0").split(b"\\")]
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
@@ -225,9 +225,9 @@ def _numbers(elements: Elements, name: str, count: int, where: str) -> NDArray[n
     return np.array(numbers)
 
 
-def _integer(elements: Elements, name: str) -> int | None:
-    return elements.integer(_TAGS[name])
+def _integer(tags: Tags, name: str) -> int | None:
+    return tags.integer(_TAGS[name])
 
 
-def _text(elements: Elements, name: str) -> str:
-    return elements.text(_TAGS[name])
+def _text(tags: Tags, name: str) -> str:
+    return tags.text(_TAGS[name])

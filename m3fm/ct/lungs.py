@@ -198,10 +198,10 @@ def _seeds(coarse: Coarse, eroded: Mask, middle: int) -> tuple[NDArray[np.int8],
     on_left = np.broadcast_to(np.arange(pieces.shape[2]) > middle, pieces.shape)
     ml = np.bincount(pieces.ravel())[1:] * coarse.voxel_ml
     hu = ndimage.mean(coarse.hu, pieces, numbers)
-    left_share = ndimage.mean(on_left, pieces, numbers)
+    left_fraction = ndimage.mean(on_left, pieces, numbers)
     lung = (ml >= SEED_ML) & (hu > GAS_HU)
-    spans = lung & (ml > 0.3 * ml[lung].sum()) & (np.abs(left_share - 0.5) < 0.3)
-    kinds = np.where(lung, np.where(left_share > 0.5, LEFT, RIGHT), np.where(ml >= SEED_ML, GAS, 0))
+    spans = lung & (ml > 0.3 * ml[lung].sum()) & (np.abs(left_fraction - 0.5) < 0.3)
+    kinds = np.where(lung, np.where(left_fraction > 0.5, LEFT, RIGHT), np.where(ml >= SEED_ML, GAS, 0))
     seeds = np.append(0, kinds).astype(np.int8)[pieces]
     cut = np.append(False, spans)[pieces]
     seeds[cut] = np.where(on_left, LEFT, RIGHT)[cut]

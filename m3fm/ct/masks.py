@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from pydicom.pixels import iter_pixels
 from scipy import ndimage
 
-from m3fm.ct.elements import read_elements, tag
+from m3fm.core.errors import InputError
 from m3fm.ct.geometry import Box, Rejected
+from m3fm.ct.tags import read_tags, tag
 from m3fm.ct.volume import Series, to_nifti
-from m3fm.errors import InputError
 
 Points = NDArray[np.float64]
 """Corners [n, 3] of what was segmented, LPS mm."""
@@ -110,7 +110,7 @@ def _segmented_series(path: Path) -> list[str]:
         if path.name.endswith(suffix):
             return [path.name.removesuffix(suffix)]
     try:
-        if read_elements(path, frozenset([_CLASS])).text(_CLASS) != SEGMENTATION:
+        if read_tags(path, frozenset([_CLASS])).text(_CLASS) != SEGMENTATION:
             return []
         header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"], stop_before_pixels=True)
         return [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence") or ()]

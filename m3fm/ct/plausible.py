@@ -22,9 +22,9 @@ class HuFigures:
 
     air_hu: float | None = None
     """Median of the voxels between -1150 and -850 HU: near -1000 where the rescale is right."""
-    air_share: float | None = None
+    air_fraction: float | None = None
     """Of the voxels, between -1150 and -850 HU."""
-    soft_share: float | None = None
+    soft_fraction: float | None = None
     """Of the voxels in the middle of each slice, where no table is, within 200 HU of water."""
     jump_hu: float | None = None
     """Largest difference between the means of two slices that follow each other."""
@@ -45,8 +45,8 @@ def measure_hu(voxels: NDArray[np.int16], padded: bool = False) -> HuFigures:
     means = sample.mean(axis=(1, 2))
     return HuFigures(
         air_hu=float(np.median(air)) if air.size else None,
-        air_share=air.size / values.size,
-        soft_share=float(((middle > SOFT[0]) & (middle < SOFT[1])).mean()),
+        air_fraction=air.size / values.size,
+        soft_fraction=float(((middle > SOFT[0]) & (middle < SOFT[1])).mean()),
         jump_hu=float(np.abs(np.diff(means)).max(initial=0)),
         hu_low=int(values.min()),
         hu_high=int(values.max()),
@@ -58,7 +58,7 @@ def check_hu(figures: HuFigures) -> None:
 
     A missing rescale moves air to 0 and a doubled one moves tissue to -1000: either fails.
     """
-    air, soft, jump = figures.air_share, figures.soft_share, figures.jump_hu
+    air, soft, jump = figures.air_fraction, figures.soft_fraction, figures.jump_hu
     if air is None or soft is None or jump is None:
         raise Rejected("implausible_hu", "there is nothing but padding")
     if air < LEAST_AIR or soft < LEAST_SOFT:

@@ -14,9 +14,9 @@ from m3fm.ct.lungs import Coarse, Mask, coarsen, find_lungs
 ASYMMETRY_MM = (40.0, 25.0, 30.0)
 """How much further (slice, row, column) one lung normally reaches than the other one mirrored."""
 HEART_TOP = 0.65
-"""Height of the pulmonary trunk, as a share of the lungs' height."""
+"""Height of the pulmonary trunk, as a fraction of the lungs' height."""
 HEART_BACK = 0.75
-"""Front of the spine, as a share of the lungs' depth from the front."""
+"""Front of the spine, as a fraction of the lungs' depth from the front."""
 BELOW_DOMES_MM = 22.0
 """How far the heart reaches down between the domes of the diaphragm."""
 HEART_OFF_MIDDLE_MM = 10.0
@@ -93,7 +93,7 @@ def _extend(coarse: Coarse, box: Box, other: Box, medial: int) -> Box:
 def _heart_box(coarse: Coarse, left: Mask, right: Mask, both: Box, middle: int) -> Box:
     """A box around the heart and the pulmonary trunk: the soft tissue between the lungs in their lower half.
 
-    Up and down it is a share of the lungs' height; in-plane it is measured above the diaphragm's domes.
+    Up and down it is a fraction of the lungs' height; in-plane it is measured above the diaphragm's domes.
     """
     z0, z1, y0, y1, _, _ = both
     top = z0 + round(HEART_TOP * (z1 - z0))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 
 def write_volume(path: Path, voxels: NDArray[np.int16]) -> None:

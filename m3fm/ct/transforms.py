@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, sparse
 
-from m3fm.config import Pair, Scale, Size3
+from m3fm.config.base import Pair, Size3
+from m3fm.config.model import Scale
+from m3fm.core.errors import InputError
 from m3fm.ct.geometry import Box, Triple
-from m3fm.errors import InputError
 
 PREPROCESSING_VERSION = "1"
 """Changes with any change of the numbers this module gives; a bundle names the one it was made with."""
@@ -26,7 +27,7 @@ def window(hu: ArrayLike, limits: Pair) -> NDArray[np.float32]:
     return scaled.clip(-1, 1, out=scaled)
 
 
-def fit(
+def crop_and_resize(
     voxels: NDArray[np.int16], box: Box, voxel_size: Triple, shape: Size3, spacing_follows: bool = True
 ) -> tuple[NDArray[np.float32], Triple]:
     """Crop to the box and bring every axis to `shape`: HU, and the voxel size in mm that they now have.
@@ -51,8 +52,8 @@ def fit(
     return hu, (z, y, x)
 
 
-def filled(box: Box, shape: Size3) -> NDArray[np.bool_]:
-    """Which voxels of what `fit` gives lie in the box, and not in the padding around it."""
+def crop_mask(box: Box, shape: Size3) -> NDArray[np.bool_]:
+    """Which voxels of what `crop_and_resize` gives lie in the box, and not in the padding around it."""
     mask = np.zeros(shape, np.bool_)
     inside = []
     for low, high, target in zip(box[::2], box[1::2], shape):
@@ -63,10 +64,10 @@ def filled(box: Box, shape: Size3) -> NDArray[np.bool_]:
     return mask
 
 
-def unfit(
+def patches_to_volume(
     patches: NDArray[np.float32], box: Box, scale: Scale, shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """A map of a scale's patches, back to the voxels of a volume of `shape`: the inverse way of `fit`.
+    """Take a map of a scale's patches back to the voxels of a volume of `shape`: `crop_and_resize` reversed.
 
     The map [d, h, w] is one sample's: of `M3FM.attention`, `maps.image[0].float().cpu().numpy()`.
     Between the middles of patches it is interpolated linearly; outside the box it is 0.
@@ -89,8 +90,8 @@ def _interpolate_axis(
 ) -> NDArray[np.float32]:
     below = np.minimum(np.floor(places).astype(int), max(values.shape[axis] - 2, 0))
     above = np.minimum(below + 1, values.shape[axis] - 1)
-    share = np.expand_dims((places - below).astype(np.float32), [a for a in range(3) if a != axis])
-    return values.take(below, axis) * (1 - share) + values.take(above, axis) * share
+    fraction = np.expand_dims((places - below).astype(np.float32), [a for a in range(3) if a != axis])
+    return values.take(below, axis) * (1 - fraction) + values.take(above, axis) * fraction
 
 
 def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple[NDArray[np.float32], Triple]:
@@ -112,7 +113,7 @@ def fit_scale(
     """
     if not all(0 < mm < np.inf for mm in voxel_size):
         raise InputError(f"a voxel of {voxel_size} mm is none: each side must be above 0")
-    hu, size = fit(voxels, box, voxel_size, scale.shape, scale.spacing_follows)
+    hu, size = crop_and_resize(voxels, box, voxel_size, scale.shape, scale.spacing_follows)
     return window(hu, scale.hu_window), np.array(size, np.float32)
 
 

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from m3fm.tasks import SCREENING, TASKS, YEARS
+from m3fm.clinical.tasks import SCREENING, TASKS, YEARS
 
 HAZARDS = [name for name in SCREENING if TASKS[name].loss == "hazard"]
 """Tasks whose label is an event in time."""

@@ -15,33 +15,35 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from m3fm.artifacts import seal, source_digest, to_json, write_json, written_whole
-from m3fm.cluster import ray_cluster
-from m3fm.cohort.source import ExamRecord, Source
+from m3fm.clinical.records import ExamRecord
+from m3fm.clinical.tasks import SCREENING
+from m3fm.cohort.source import Source
 from m3fm.cohort.splits import patient_strata, split_patients
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
+from m3fm.core.artifacts import seal, source_digest, written_whole
+from m3fm.core.errors import InputError
+from m3fm.core.files import to_json, write_json
+from m3fm.core.progress import tracked
+from m3fm.core.ray import ray_cluster
 from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.headers import index
 from m3fm.ct.plausible import HuFigures
 from m3fm.dataset import examine
 from m3fm.dataset.examine import CRASHED, WORK
-from m3fm.dataset.identifiers import in_tables
-from m3fm.dataset.leaks import Leaks
 from m3fm.dataset.tables import (
     SCHEMA_VERSION,
     SPLITS,
     Exam,
-    Row,
+    Record,
     exam_row,
     label_rows,
     nodule_rows,
     write_table,
 )
-from m3fm.errors import InputError
-from m3fm.progress import tracked
-from m3fm.salt import Salt, check_fingerprint
-from m3fm.tasks import SCREENING
+from m3fm.privacy.identifiers import in_tables
+from m3fm.privacy.leaks import Leaks
+from m3fm.privacy.pseudonyms import Salt, check_fingerprint, with_fingerprint
 
 FILES_PER_TASK = 2000
 """Headers that one task reads to find the series."""
@@ -58,6 +60,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     the source has no series, where TotalSegmentator is asked for and not there, and where the dataset would
     tell who its patients are. Interrupted, it goes on when it is called again.
     """
+    config = with_fingerprint(config)
     salt = check_fingerprint(config.salt_fingerprint)
     inputs = {"source": source.digest(), "config": config.digest(), "code": source_digest()}
     if config.regions.source == "totalsegmentator":
@@ -197,7 +200,7 @@ def _unordered(function: Any, calls: Iterable[Call], at_once: int) -> Iterator[t
 
 
 def write_tables(
-    partial: Path, source: Source, records: list[Row], config: CurateConfig, salt: Salt
+    partial: Path, source: Source, records: list[Record], config: CurateConfig, salt: Salt
 ) -> tuple[dict[str, Any], Leaks]:
     """Write the five tables; gives the manifest's counts, and what the source's tables must not leak.
 
@@ -220,7 +223,7 @@ def write_tables(
         }
         for record in records
     )
-    rows: dict[str, Iterable[Row]] = {
+    rows: dict[str, Iterable[Record]] = {
         "series": series,
         "exams": (exam_row(exam, source.name, splits[exam.patient]) for exam in exams),
         "nodules": (row for exam in exams for row in nodule_rows(exam, splits[exam.patient])),
@@ -249,7 +252,9 @@ def write_tables(
     }, leaks
 
 
-def _exams(source: Source, records: list[Row], salt: Salt, leaks: Leaks) -> tuple[list[Exam], dict[str, str]]:
+def _exams(
+    source: Source, records: list[Record], salt: Salt, leaks: Leaks
+) -> tuple[list[Exam], dict[str, str]]:
     """Every exam that tables tell of or that has a series, and the exam of each series.
 
     A series belongs to the exam of its study, or else of its patient and screening year; where tables know
@@ -283,7 +288,7 @@ def _exams(source: Source, records: list[Row], salt: Salt, leaks: Leaks) -> tupl
     return exams, exam_of
 
 
-def _preferred(records: list[Row], exam_of: dict[str, str]) -> dict[str, str]:
+def _preferred(records: list[Record], exam_of: dict[str, str]) -> dict[str, str]:
     """The series of each exam to look at first, by exam.
 
     Of the kept ones that with a soft kernel, because the tasks of the heart need it and those of the lung

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from m3fm.artifacts import Reference, manifest_path, read_manifest
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.core.artifacts import Reference, manifest_path, read_manifest
+from m3fm.core.errors import InputError
 from m3fm.dataset.columns import HAZARDS, classes, matrix
 from m3fm.dataset.tables import KEYS
-from m3fm.errors import InputError
-from m3fm.tasks import SCREENING, TASKS
 
 Changes = dict[str, Any]
 

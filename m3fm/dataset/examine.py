@@ -4,7 +4,6 @@ A record is a row of series.parquet in the making, with hashes instead of identi
 """
 
 import contextlib
-import json
 import logging
 import re
 import traceback
@@ -15,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from m3fm.artifacts import file_digest, write_json
+from m3fm.clinical.tasks import BOXES
 from m3fm.cohort.source import Source
-from m3fm.config import CurateConfig, RegionsConfig
+from m3fm.config.sections import CurateConfig, RegionsConfig
+from m3fm.core.files import file_digest, read_json, write_json
 from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.dicom import describe, read_volume, survey
@@ -26,10 +26,9 @@ from m3fm.ct.plausible import HuFigures, check_hu, measure_hu
 from m3fm.ct.regions import find_regions
 from m3fm.ct.store import write_volume
 from m3fm.ct.volume import Series
-from m3fm.dataset.identifiers import Seen, in_headers
-from m3fm.dataset.tables import Row
-from m3fm.salt import Salt
-from m3fm.tasks import BOXES
+from m3fm.dataset.tables import Record
+from m3fm.privacy.identifiers import Seen, in_headers
+from m3fm.privacy.pseudonyms import Salt
 
 CRASHED = "crashed"
 """The reason of a series at which this program failed; the detail says where."""
@@ -60,15 +59,15 @@ def volume_path(name: str) -> str:
     return f"volumes/{name}.npy"
 
 
-def read_record(directory: Path, name: str) -> Row:
+def read_record(directory: Path, name: str) -> Record:
     """The record of a series."""
-    record: Row = json.loads(record_path(directory, name).read_text())
+    record: Record = read_json(record_path(directory, name))
     return record
 
 
 def read_seen(directory: Path, name: str) -> Seen:
     """What is remembered of the headers of a series."""
-    return Seen(**json.loads(seen_path(directory, name).read_text()))
+    return Seen(**read_json(seen_path(directory, name)))
 
 
 def examine(
@@ -148,7 +147,7 @@ def make_record(
     boxes: Mapping[str, Box],
     geometry: Geometry,
     hu: HuFigures,
-) -> Row:
+) -> Record:
     """The record of a series; one without a patient or a study is taken to be alone in it."""
     kept = not reason
     study = scan.study_uid or scan.series_uid

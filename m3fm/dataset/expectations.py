@@ -10,13 +10,13 @@ from typing import Any
 import great_expectations.expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, Element
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, Element
+from m3fm.clinical.tasks import BOXES, LUNGS, SCREENING, TASKS
 from m3fm.ct.arrange import MAX_SHIFT_MM, MAX_TILT_DEGREES
 from m3fm.ct.geometry import MAX_OBLIQUE_DEGREES, REASONS, SPACING_MM
 from m3fm.ct.plausible import AIR, LEAST_AIR, LEAST_SOFT, MOST_JUMP_HU
 from m3fm.dataset.examine import CRASHED
 from m3fm.dataset.tables import KEYS, MEASURED, SPLITS
-from m3fm.tasks import BOXES, LUNGS, SCREENING, TASKS
 
 Expectation = Any
 
@@ -31,14 +31,14 @@ KEPT_LIMITS: dict[str, tuple[float, float]] = {
     "gaps": (0, 0),
     "duplicates": (0, 0),
     "air_hu": AIR,
-    "air_share": (LEAST_AIR, 1),
-    "soft_share": (LEAST_SOFT, 1),
+    "air_fraction": (LEAST_AIR, 1),
+    "soft_fraction": (LEAST_SOFT, 1),
     "jump_hu": (0, MOST_JUMP_HU),
 }
 """What the geometry record of a kept series may say."""
 REJECTED_FOR = {"gap": "gaps", "duplicate_slices": "duplicates"}
 """Reasons that a count in the geometry record must bear out."""
-PLAUSIBLE_SHARE = 0.99
+PLAUSIBLE_FRACTION = 0.99
 
 ROW_NAMES = {
     **KEYS,
@@ -161,9 +161,9 @@ def _element(element: Element) -> Expectation:
     low, high = element.bounds
     match element.kind:
         case "number":
-            return between(element.name, low, high, mostly=PLAUSIBLE_SHARE)
+            return between(element.name, low, high, mostly=PLAUSIBLE_FRACTION)
         case "diagnosis":
-            return between(element.name, AGE_UNKNOWN, high, mostly=PLAUSIBLE_SHARE)
+            return between(element.name, AGE_UNKNOWN, high, mostly=PLAUSIBLE_FRACTION)
     return one_of(element.name, element.codes.values())
 
 

@@ -11,11 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m3fm.clinical.tasks import BOXES, TASKS, YEARS
+from m3fm.core.errors import InputError
 from m3fm.ct.store import open_volume
 from m3fm.dataset.columns import HAZARDS, is_prefix, lengths, matrix, rises
 from m3fm.dataset.tables import SCHEMAS
-from m3fm.errors import InputError
-from m3fm.tasks import BOXES, TASKS, YEARS
 
 Tables = dict[str, pd.DataFrame]
 

@@ -16,15 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from m3fm import clinical
-from m3fm.cohort.source import Nodule
-from m3fm.config import AugmentConfig, Scale
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.records import Nodule
+from m3fm.clinical.sentences import clinical_sentences, nodule_report
+from m3fm.clinical.tasks import TASKS, Task
+from m3fm.config.model import Scale
+from m3fm.config.sections import AugmentConfig
+from m3fm.core.errors import InputError
 from m3fm.ct import store, transforms
-from m3fm.dataset.rows import Grouped, Row, Rows
-from m3fm.errors import InputError
-from m3fm.phrasing import identity_questions
-from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS, Task
+from m3fm.dataset.rows import Grouped, LabelledRow, Rows
+from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
+from m3fm.questions.grammar import task_id_questions
+from m3fm.questions.retrieval import retrieval_question, simulate_elements
 
 Box = tuple[int, int, int, int, int, int]
 
@@ -97,7 +100,7 @@ class Mqa:
         imaged = pc.is_in(labels["exam"], pa.array(self._series, pa.string()))
         self.rows = {name: self._rows(name, labels, imaged) for name in tasks}
         """The labelled rows of each task."""
-        exams = pq.read_table(dataset / "exams.parquet", columns=["exam", *clinical.ELEMENTS])
+        exams = pq.read_table(dataset / "exams.parquet", columns=["exam", *ELEMENTS])
         self._elements = Grouped(exams.sort_by("exam"), "exam")
         nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", *NODULE])
         self._nodules = Grouped(nodules.sort_by([("exam", "ascending"), ("number", "ascending")]), "exam")
@@ -115,7 +118,7 @@ class Mqa:
         """The nodules of an exam."""
         return [Nodule(**{name: row[name] for name in NODULE}) for row in self._nodules.rows(exam)]
 
-    def draw(self, task: str, rng: np.random.Generator) -> Row:
+    def draw(self, task: str, rng: np.random.Generator) -> LabelledRow:
         """A row of a task, every class as often as any other, however rare it is."""
         return self.rows[task].draw(rng)
 
@@ -134,23 +137,23 @@ class Mqa:
             return retrieval_sample(task, rng)
         return self.sample(task, self.draw(task, rng), int(rng.integers(2**31)))
 
-    def sample(self, task: str, row: Row, number: int) -> Sample:
+    def sample(self, task: str, row: LabelledRow, number: int) -> Sample:
         """The sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
         text = self.text(task, row)
         rng = np.random.default_rng([number])
         return self.with_image(self.tasks[task], row, QUESTIONS[task][0], text, rng, None)
 
     def text(
-        self, task: str, row: Row, rng: np.random.Generator | None = None, dropout: float = 0.0
+        self, task: str, row: LabelledRow, rng: np.random.Generator | None = None, dropout: float = 0.0
     ) -> str | None:
         """The clinical text of a row: all sentences in order, or some of them in random order."""
         if not self.tasks[task].text:
             return None
         if task == "lung_rads":
-            return clinical.nodule_report(self.nodules(row.exam))
-        return joined(clinical.sentences(self.elements(row.exam)), rng, dropout)
+            return nodule_report(self.nodules(row.exam))
+        return joined(clinical_sentences(self.elements(row.exam)), rng, dropout)
 
-    def region(self, task: Task, row: Row, number: int = 0) -> tuple[Any, np.ndarray, Box]:
+    def region(self, task: Task, row: LabelledRow, number: int = 0) -> tuple[Any, np.ndarray, Box]:
         """A series of the row's exam, the preferred one first: what it is, its HU, and the task's box."""
         series = SimpleNamespace(**self._series.row(row.exam, number))
         name = f"{row.side}_lung" if task.region == "one_lung" else str(task.region)
@@ -160,7 +163,7 @@ class Mqa:
     def with_image(
         self,
         task: Task,
-        row: Row,
+        row: LabelledRow,
         question: str,
         text: str | None,
         rng: np.random.Generator,
@@ -181,7 +184,7 @@ class Mqa:
         if config is not None:
             low, high = rng.uniform(-config.hu_shift, config.hu_shift, size=2)
             window = (window[0] + low, window[1] + high)
-        voxels, size = transforms.fit(volume, box, voxel_size, scale.shape, scale.spacing_follows)
+        voxels, size = transforms.crop_and_resize(volume, box, voxel_size, scale.shape, scale.spacing_follows)
         if config is not None:
             degrees = rng.uniform(-config.rotation_degrees, config.rotation_degrees)
             voxels = transforms.rotate(voxels, degrees)
@@ -192,7 +195,7 @@ class Mqa:
             mask=row.mask,
             image=transforms.window(voxels, window),
             voxel_size=np.asarray(size, dtype=np.float32),
-            lung_mask=transforms.filled(box, scale.shape) if task.scale == "nodule" else None,
+            lung_mask=transforms.crop_mask(box, scale.shape) if task.scale == "nodule" else None,
         )
 
 
@@ -222,7 +225,7 @@ def _padded(
 
 
 def _nodule_slice(
-    row: Row, series: Any, box: Box, rng: np.random.Generator, config: AugmentConfig | None
+    row: LabelledRow, series: Any, box: Box, rng: np.random.Generator, config: AugmentConfig | None
 ) -> int:
     """Slice index to look at: the nodule's (in training, a few off it), or any of a lung without one."""
     if row.slice_number < 0:
@@ -234,10 +237,10 @@ def _nodule_slice(
 
 def retrieval_sample(task: str, rng: np.random.Generator) -> Sample:
     """A question to simulated clinical text (paper, Fig. 1e, questions 17 and 18)."""
-    elements = clinical.simulate_elements(rng)
-    question, answer = clinical.retrieval_question(task, elements, rng)
+    elements = simulate_elements(rng)
+    question, answer = retrieval_question(task, elements, rng)
     label = tuple(map(float, answer))
-    sentences = clinical.sentences(elements)
+    sentences = clinical_sentences(elements)
     text = " ".join(sentences[i] for i in rng.permutation(len(sentences)))
     return Sample(question=question, text=text, label=label, mask=(1.0,) * len(label))
 
@@ -247,7 +250,7 @@ def corpus(seed: int, texts: int = 3000) -> list[str]:
     rng = np.random.default_rng([seed])
     sentences = [question for questions in QUESTIONS.values() for question in questions]
     sentences += OUT_OF_SCOPE
-    sentences += [question for question, _ in identity_questions(2 * texts, rng)]
+    sentences += [question for question, _ in task_id_questions(2 * texts, rng)]
     for number in range(texts):
         task = ("clinical_yes_no", "clinical_number")[number % 2]
         sample = retrieval_sample(task, rng)

@@ -14,34 +14,18 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from great_expectations.expectations.row_conditions import Column
-from pydantic import TypeAdapter
 
+from m3fm.clinical.tasks import LUNGS, TASKS, YEARS, Task
+from m3fm.core.errors import InputError
 from m3fm.dataset.columns import is_prefix, lengths, matrix, rises
 from m3fm.dataset.expectations import between, equal, one_of, true, without_phi
+from m3fm.dataset.prediction_table import COLUMNS, KEY
 from m3fm.dataset.tables import SPLITS
-from m3fm.errors import InputError
-from m3fm.evaluation.decisions import COLUMNS, KEY
-from m3fm.tasks import LUNGS, TASKS, YEARS, Task
 
 LISTS = ("probabilities", "label", "mask")
 DIGITS = 3
 TOLERANCE = 1e-3
 """How far the probabilities of a choice may be from 1 together: other systems round."""
-
-BESIDE = "tasks.json"
-"""File beside a table whose predictions are of tasks that are not in `m3fm.tasks`."""
-
-
-def known_tasks(path: Path) -> dict[str, Task]:
-    """The tasks that a table may have predictions of: ours, and those that a file beside it describes."""
-    beside = path.with_name(BESIDE)
-    if not beside.is_file():
-        return TASKS
-    try:
-        found = TypeAdapter(list[Task]).validate_json(beside.read_text())
-    except ValueError as error:
-        raise InputError(f"{beside} describes no tasks: {' '.join(str(error).split())}") from error
-    return {**TASKS, **{task.name: task for task in found}}
 
 
 def _facts(tasks: Mapping[str, Task]) -> pd.DataFrame:

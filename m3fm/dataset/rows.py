@@ -12,7 +12,7 @@ from m3fm.dataset.columns import classes, lengths, matrix
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LabelledRow:
     """One labelled row of a task."""
 
     exam: str
@@ -24,7 +24,7 @@ class Row:
     mask: tuple[float, ...]
 
 
-class Rows(Sequence[Row]):
+class Rows(Sequence[LabelledRow]):
     """The labelled rows of one task, in the order of labels.parquet."""
 
     def __init__(self, labels: pa.Table) -> None:
@@ -39,12 +39,12 @@ class Rows(Sequence[Row]):
         return len(self._numbers["nodule"])
 
     @overload
-    def __getitem__(self, index: int) -> Row: ...
+    def __getitem__(self, index: int) -> LabelledRow: ...
 
     @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: slice) -> list[LabelledRow]: ...
 
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+    def __getitem__(self, index: int | slice) -> LabelledRow | list[LabelledRow]:
         if isinstance(index, slice):
             return [self[number] for number in range(*index.indices(len(self)))]
         if not -len(self) <= index < len(self):
@@ -53,9 +53,9 @@ class Rows(Sequence[Row]):
         values |= {name: int(column[index]) for name, column in self._numbers.items()}
         for name, (numbers, counts) in self._lists.items():
             values[name] = tuple(numbers[index, : counts[index]].tolist())
-        return Row(**values)
+        return LabelledRow(**values)
 
-    def draw(self, rng: np.random.Generator) -> Row:
+    def draw(self, rng: np.random.Generator) -> LabelledRow:
         """A row at random, every class as often as any other, however rare it is."""
         of_class = self._of_class[rng.integers(len(self._of_class))]
         return self[int(of_class[rng.integers(len(of_class))])]

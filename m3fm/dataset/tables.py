@@ -14,19 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from m3fm.clinical import ELEMENTS
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.clinical.tasks import BOXES, LUNGS, TASKS
 from m3fm.cohort.labels import clear_lungs, lung_of, nodule_labels
-from m3fm.cohort.source import ExamRecord, Nodule, Risk
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.plausible import HuFigures
-from m3fm.tasks import BOXES, LUNGS, TASKS
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "val", "test")
 ROWS_AT_ONCE = 20_000
 """Rows that are turned into columns together."""
 
-Row = dict[str, Any]
+Record = dict[str, Any]
 
 _TEXT, _INT, _FLOAT, _FLAG = pa.string(), pa.int32(), pa.float64(), pa.bool_()
 _BOX, _VECTOR, _NUMBERS = (
@@ -137,7 +137,7 @@ class Exam:
         return self.record.patient_id
 
 
-def write_table(directory: Path, name: str, rows: Iterable[Row]) -> pa.Table:
+def write_table(directory: Path, name: str, rows: Iterable[Record]) -> pa.Table:
     """Write a table of the dataset, sorted by its key; gives the table.
 
     Rows become columns a batch at a time, so millions of them need not be there at once.
@@ -152,7 +152,7 @@ def write_table(directory: Path, name: str, rows: Iterable[Row]) -> pa.Table:
     return table
 
 
-def exam_row(exam: Exam, source: str, split: str) -> Row:
+def exam_row(exam: Exam, source: str, split: str) -> Record:
     """The row of exams.parquet; a clinical element that is not known is null."""
     return {
         "exam": exam.id,
@@ -165,7 +165,7 @@ def exam_row(exam: Exam, source: str, split: str) -> Row:
     }
 
 
-def nodule_rows(exam: Exam, split: str) -> Iterator[Row]:
+def nodule_rows(exam: Exam, split: str) -> Iterator[Record]:
     """The rows of nodules.parquet."""
     for nodule in exam.record.nodules:
         yield {
@@ -184,14 +184,14 @@ def nodule_rows(exam: Exam, split: str) -> Iterator[Row]:
         }
 
 
-def label_rows(exam: Exam, split: str, imaged: bool) -> Iterator[Row]:
+def label_rows(exam: Exam, split: str, imaged: bool) -> Iterator[Record]:
     """The rows of labels.parquet; without a kept series (`imaged`), those alone of tasks that read text."""
     for label in _labels(exam.record, split):
         if imaged or TASKS[label["task"]].scale is None:
             yield {"exam": exam.id, "patient": exam.patient, "split": split, **label}
 
 
-def _labels(record: ExamRecord, split: str) -> Iterator[Row]:
+def _labels(record: ExamRecord, split: str) -> Iterator[Record]:
     for task, answer in record.findings.items():
         if task != "nodule_presence":
             yield _answer(task, answer)
@@ -209,7 +209,7 @@ def _labels(record: ExamRecord, split: str) -> Iterator[Row]:
         yield from _cancer_labels(record.risks["lung_cancer_risk"], record.cancer_side, split)
 
 
-def _answer(task: str, answer: int, side: str = "", nodule: int = -1, slice_number: int = -1) -> Row:
+def _answer(task: str, answer: int, side: str = "", nodule: int = -1, slice_number: int = -1) -> Record:
     return {
         "task": task,
         "side": side,
@@ -220,12 +220,12 @@ def _answer(task: str, answer: int, side: str = "", nodule: int = -1, slice_numb
     }
 
 
-def _risk(task: str, risk: Risk, side: str = "") -> Row:
+def _risk(task: str, risk: Risk, side: str = "") -> Record:
     row = _answer(task, 0, side)
     return {**row, "label": list(map(float, risk.labels)), "mask": list(map(float, risk.mask))}
 
 
-def _nodule_labels(nodule: Nodule) -> Iterator[Row]:
+def _nodule_labels(nodule: Nodule) -> Iterator[Record]:
     """Presence and characteristics of a nodule, if it is known where to look for it."""
     if nodule.lobe is None or nodule.slice_number is None:
         return
@@ -234,7 +234,7 @@ def _nodule_labels(nodule: Nodule) -> Iterator[Row]:
         yield _answer(task, answer, *place)
 
 
-def _cancer_labels(risk: Risk, cancer_side: str | None, split: str) -> Iterator[Row]:
+def _cancer_labels(risk: Risk, cancer_side: str | None, split: str) -> Iterator[Record]:
     """One row per lung.
 
     To learn from, the lung without the cancer is healthy for as long as the patient was watched, and

@@ -3,7 +3,6 @@
 `validation.json` tells the outcome, `data_docs` shows it; both are there after a refusal, too.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow.parquet as pq
 
-from m3fm.artifacts import Reference, file_digest, read_manifest, seal, written_whole
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.core import telemetry
+from m3fm.core.artifacts import Reference, read_manifest, seal, written_whole
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 from m3fm.dataset import measures
 from m3fm.dataset.columns import HAZARDS, classes
+from m3fm.dataset.prediction_table import known_tasks
 from m3fm.dataset.tables import SPLITS
-from m3fm.errors import InputError
-from m3fm.tasks import SCREENING, TASKS
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
@@ -44,7 +46,7 @@ def validate_predictions(table: Path, out: Path) -> None:
     from m3fm.dataset import predictions
 
     def run(context: Any) -> Results:
-        tasks = predictions.known_tasks(table)
+        tasks = known_tasks(table)
         measured = predictions.measured(table, tasks)
         return {"predictions": run_suite(context, "predictions", predictions.suite(tasks), measured)}
 
@@ -83,7 +85,7 @@ def _gate(
 
 def open_context(pages: Path) -> Any:
     """A Great Expectations context in memory, that writes nothing but its pages."""
-    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    telemetry.switch_off()
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
         DataContextConfig,

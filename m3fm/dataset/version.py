@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.errors import InputError
 
 
 def version(dataset: Path, repository: Path) -> str:
@@ -35,8 +36,9 @@ def version(dataset: Path, repository: Path) -> str:
 def _machine_settings_in(directory: Path) -> Iterator[None]:
     """Keep DVC from reading or writing settings and caches elsewhere, and from calling home."""
     names = ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
-    before = {name: os.environ.get(name) for name in (*names, "DVC_NO_ANALYTICS")}
-    os.environ.update({name: str(directory / name.lower()) for name in names}, DVC_NO_ANALYTICS="1")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update({name: str(directory / name.lower()) for name in names})
+    telemetry.switch_off()
     try:
         yield
     finally:

@@ -3,25 +3,25 @@
 A bundle describes itself: the predictor takes tasks, scales and limits from it, not from this package.
 """
 
-import json
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from m3fm.artifacts import check_files
-from m3fm.config import Config, Scale
+from m3fm.config.base import Config
+from m3fm.config.model import Scale
+from m3fm.core.artifacts import check_files
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_json
+from m3fm.core.notice import NOTICE, PHANTOMS
 from m3fm.ct.transforms import PREPROCESSING_VERSION
-from m3fm.errors import InputError
 
 MANIFEST = "bundle.json"
 FORMAT_VERSION = 4
-NOTICE = "Research software, not a medical device"
-PHANTOMS = "Trained on simulated patients: it has seen drawn phantoms only, and says nothing about real ones"
 
 
 class BundleTask(Config):
-    """A task that the bundle answers; `m3fm.tasks.Task` says what the fields mean."""
+    """A task that the bundle answers; `m3fm.clinical.tasks.Task` says what the fields mean."""
 
     name: str
     title: str
@@ -77,7 +77,7 @@ def read(directory: Path) -> Bundle:
     if not path.is_file():
         raise InputError(f"{directory} is no bundle: it holds no {MANIFEST}; make one with m3fm export")
     check_files(directory)
-    content = json.loads(path.read_text())
+    content = read_json(path)
     for key, expected in (
         ("format_version", FORMAT_VERSION),
         ("preprocessing_version", PREPROCESSING_VERSION),

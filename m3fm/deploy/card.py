@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from m3fm.artifacts import read_manifest
+from m3fm.core.artifacts import read_manifest
 from m3fm.deploy.bundle import Bundle
 
 _REGIONS = {

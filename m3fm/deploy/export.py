@@ -14,15 +14,15 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
-from m3fm.artifacts import Reference, check_files, read_manifest, seal, written_whole
+from m3fm.core.artifacts import Reference, check_files, read_manifest, seal, written_whole
 from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.deploy import card, parity
 from m3fm.deploy.bundle import FORMAT_VERSION, MANIFEST, Bundle, BundleTask
 from m3fm.deploy.weights import WEIGHTS, save_sharing_weights
 from m3fm.model.checkpoint import load
+from m3fm.model.heads import probabilities
 from m3fm.model.m3fm import M3FM
-from m3fm.model.predictors import probabilities
-from m3fm.questions import QUESTIONS
+from m3fm.questions.bank import QUESTIONS
 
 OPSET = 23
 """The first with attention as one operator: ONNX Runtime is then as fast as torch."""

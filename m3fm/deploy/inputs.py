@@ -1,16 +1,16 @@
 """What a user hands to the predictor: a CT, clinical elements and nodules, checked at the edge."""
 
-import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from m3fm import clinical
-from m3fm.cohort.source import Nodule
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER, Element, Value
+from m3fm.clinical.records import Nodule
+from m3fm.clinical.tasks import TASKS
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_json
 from m3fm.ct import dicom
 from m3fm.ct.volume import Series, read_nifti
-from m3fm.errors import InputError
-from m3fm.tasks import TASKS
 
 _NODULE_ANSWERS = {
     "lobe": TASKS["nodule_location"].answers,
@@ -42,25 +42,23 @@ def read_ct(path: Path, series: str | None = None) -> Series:
     return dicom.read_series(found[series or next(iter(found))])
 
 
-def read_elements(path: Path) -> dict[str, clinical.Value]:
-    """Clinical elements: a JSON object by the names of `m3fm.clinical.ELEMENTS`; null is not known.
+def read_elements(path: Path) -> dict[str, Value]:
+    """Clinical elements: a JSON object by the names of `m3fm.clinical.elements.ELEMENTS`; null is not known.
 
     Raises InputError naming the element that is unknown or has a value it cannot have.
     """
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
         raise InputError(f'{path} must hold a JSON object, as in {{"age": 61, "gender": "Male"}}')
     for name, value in content.items():
-        if name not in clinical.ELEMENTS:
-            raise InputError(
-                f"{path}: no element is called {name!r}; there are {', '.join(clinical.ELEMENTS)}"
-            )
+        if name not in ELEMENTS:
+            raise InputError(f"{path}: no element is called {name!r}; there are {', '.join(ELEMENTS)}")
         if value is not None:
-            _check_element(path, clinical.ELEMENTS[name], value)
+            _check_element(path, ELEMENTS[name], value)
     return {name: value for name, value in content.items() if value is not None}
 
 
-def _check_element(path: Path, element: clinical.Element, value: Any) -> None:
+def _check_element(path: Path, element: Element, value: Any) -> None:
     low, high = element.bounds
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match element.kind:
@@ -72,7 +70,7 @@ def _check_element(path: Path, element: clinical.Element, value: Any) -> None:
         case "relative":
             sound, expected = isinstance(value, bool), "true or false"
         case "diagnosis":
-            known = isinstance(value, bool) or value in (clinical.NEVER, clinical.AGE_UNKNOWN)
+            known = isinstance(value, bool) or value in (NEVER, AGE_UNKNOWN)
             sound = known or (number and low <= value <= high)
             expected = f"true, false, or the age at it from {low:g} to {high:g}"
     if not sound:
@@ -84,7 +82,7 @@ def read_nodules(path: Path) -> list[Nodule]:
 
     Raises InputError naming the nodule and the field that is unknown or has a value it cannot have.
     """
-    content = _read_json(path)
+    content = read_json(path)
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise InputError(f'{path} must hold a JSON list, as in [{{"lobe": "RUL", "long_mm": 7.0}}]')
     nodules = []
@@ -110,10 +108,3 @@ def _check_nodule(where: str, name: str, value: Any) -> None:
         sound, expected = number or (value is None and name != "number"), f"a number from {low} to {high}"
     if not sound:
         raise InputError(f"{where}: {name} is {value!r}, expected {expected}")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as JSON: {' '.join(str(error).split())}") from error

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from m3fm.config import ModelConfig
+from m3fm.clinical.tasks import Task
+from m3fm.config.model import ModelConfig
+from m3fm.dataset.batch import collate, model_inputs
 from m3fm.dataset.mqa import Mqa, Sample, retrieval_sample
 from m3fm.deploy.runtime import Sessions, sessions
 from m3fm.model.m3fm import M3FM
-from m3fm.tasks import Task
-from m3fm.training.objective import collate, model_inputs
 
 TOLERANCE = 1e-4
 STATED = (1e-5, TOLERANCE)

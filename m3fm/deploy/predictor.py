@@ -8,9 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from m3fm import clinical
-from m3fm.artifacts import Reference
-from m3fm.cohort.source import Nodule
+from m3fm.clinical.elements import Elements
+from m3fm.clinical.records import Nodule
+from m3fm.clinical.sentences import clinical_sentences, nodule_report
+from m3fm.clinical.tasks import LUNGS
+from m3fm.core.artifacts import Reference
+from m3fm.core.errors import InputError
+from m3fm.core.tokens import encode
 from m3fm.ct import transforms
 from m3fm.ct.geometry import Box
 from m3fm.ct.regions import find_regions
@@ -18,9 +22,6 @@ from m3fm.ct.volume import Series
 from m3fm.deploy.bundle import BundleTask, read
 from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
 from m3fm.deploy.runtime import Device, Tokens, sessions
-from m3fm.errors import InputError
-from m3fm.tasks import LUNGS
-from m3fm.tokens import encode
 
 Answer = dict[str, Any]
 Probabilities = NDArray[np.float32]
@@ -50,7 +51,7 @@ class Predictor:
     def predict(
         self,
         series: Series | None,
-        elements: clinical.Elements | None = None,
+        elements: Elements | None = None,
         nodules: Sequence[Nodule] | None = None,
         tasks: Iterable[str] | None = None,
         nodule_slice: tuple[str, int] | None = None,
@@ -75,7 +76,7 @@ class Predictor:
         self,
         question: str,
         series: Series | None = None,
-        elements: clinical.Elements | None = None,
+        elements: Elements | None = None,
         nodules: Sequence[Nodule] | None = None,
         nodule_slice: tuple[str, int] | None = None,
     ) -> dict[str, Answer]:
@@ -106,7 +107,7 @@ class _Exam:
         self,
         predictor: Predictor,
         series: Series | None,
-        elements: clinical.Elements | None,
+        elements: Elements | None,
         nodules: Sequence[Nodule] | None,
         nodule_slice: tuple[str, int] | None,
     ) -> None:
@@ -114,8 +115,8 @@ class _Exam:
         self.bundle = predictor.bundle
         self.graphs = predictor.graphs
         self.series = series
-        self.sentences = " ".join(clinical.sentences(elements or {}))
-        self.report = None if nodules is None else clinical.nodule_report(nodules)
+        self.sentences = " ".join(clinical_sentences(elements or {}))
+        self.report = None if nodules is None else nodule_report(nodules)
         self.nodule_slice = nodule_slice
         self._boxes: dict[str, Box] | None = None
         self._texts: dict[str, Tokens | None] = {}
@@ -191,7 +192,7 @@ class _Exam:
         assert self.series is not None
         scale = self.bundle.scales[scale_name]
         image, size = transforms.fit_scale(self.series.voxels, box, self.series.voxel_size, scale)
-        mask = transforms.filled(box, scale.shape)[None] if scale_name == "nodule" else None
+        mask = transforms.crop_mask(box, scale.shape)[None] if scale_name == "nodule" else None
         return self.graphs.image(scale_name, image[None, None], size[None], mask)
 
     def _nodule_answer(self, task: BundleTask, token: NDArray[np.float32]) -> Answer:

@@ -1,7 +1,6 @@
 """The graphs of a bundle under ONNX Runtime, on the CPU or a GPU; without torch."""
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -29,7 +29,7 @@ def quiet_runtime() -> Any:
 
     It looks at the variable when it is imported; its function for the same comes too late.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    telemetry.switch_off()
     import onnxruntime
 
     return onnxruntime

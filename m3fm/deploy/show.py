@@ -1,4 +1,4 @@
-"""The answers of `run_predict` for people; `m3fm.artifacts.to_json` is for programs."""
+"""The answers of `run_predict` for people; `m3fm.core.artifacts.to_json` is for programs."""
 
 from typing import TYPE_CHECKING, Any
 

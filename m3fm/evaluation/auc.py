@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from m3fm.artifacts import text_digest
+from m3fm.core.files import text_digest
 
 VALUES_AT_ONCE = 4_000_000
 """Counts of samples that are held together; what is made of them takes about 200 MB."""
@@ -71,8 +71,8 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
-    """The share of samples that are answered right."""
+class ExactMatch:
+    """The fraction of samples that are answered right."""
 
     right: np.ndarray
     """bool [samples]"""
@@ -84,7 +84,7 @@ class Share:
         return len(self.right)
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Share of right samples per resample."""
+        """Fraction of right samples per resample."""
         samples = counts[:, self.patient]
         return samples[:, self.right].sum(axis=1) / samples.sum(axis=1)
 

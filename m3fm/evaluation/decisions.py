@@ -5,24 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from m3fm.errors import InputError
-from m3fm.tasks import TASKS, YEARS, Task
+from m3fm.clinical.tasks import TASKS, YEARS, Task
+from m3fm.core.errors import InputError
+from m3fm.dataset.prediction_table import COLUMNS, KEY
 
-COLUMNS = (
-    "exam",
-    "patient",
-    "task",
-    "side",
-    "nodule",
-    "question",
-    "probabilities",
-    "label",
-    "mask",
-    "split",
-    "model",
-)
-KEY = ["task", "exam", "side", "nodule", "question"]
-"""What tells one prediction from another."""
 FEW_PATIENTS = 10
 """With fewer patients of either class than this, a percentile interval is too narrow: it is said so."""
 

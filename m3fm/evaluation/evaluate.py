@@ -2,7 +2,7 @@
 
 An AUC is measured one answer against the rest. A task with several answers, or several years, has one more
 row: `average`, the mean of its answers' AUC (as in the paper's Table 1), with an interval from the same
-resamples. Three digits are no ranking, so `clinical_number` gets the share of exactly right numbers.
+resamples. Three digits are no ranking, so `clinical_number` gets the fraction of exactly right numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m3fm.artifacts import seal, written_whole
-from m3fm.config import EvaluateConfig
+from m3fm.clinical.tasks import TASKS, Task
+from m3fm.config.sections import EvaluateConfig
+from m3fm.core.artifacts import seal, written_whole
 from m3fm.evaluation import report
-from m3fm.evaluation.auc import Ranking, Share, bootstrap, interval, observed, seeded
+from m3fm.evaluation.auc import ExactMatch, Ranking, bootstrap, interval, observed, seeded
 from m3fm.evaluation.decisions import checked, decisions, exact, patient_indices, patient_level
-from m3fm.tasks import TASKS, Task
 
 SCHEMA_VERSION = 1
 AUC, EXACT = "AUC", "exact match"
@@ -89,8 +89,8 @@ def _task_records(task: Task, rows: pd.DataFrame, config: EvaluateConfig) -> lis
 
 def _exact_record(task: Task, rows: pd.DataFrame, config: EvaluateConfig) -> dict[str, Any]:
     patients = rows["patient"].nunique()
-    share = Share(exact(rows), patient_indices(rows))
-    values = bootstrap([share], patients, config.resamples, seeded(config.seed, task.name))[:, 0]
+    match = ExactMatch(exact(rows), patient_indices(rows))
+    values = bootstrap([match], patients, config.resamples, seeded(config.seed, task.name))[:, 0]
     return _record(
         task,
         "exact",
@@ -98,8 +98,8 @@ def _exact_record(task: Task, rows: pd.DataFrame, config: EvaluateConfig) -> dic
         headline=True,
         patients=patients,
         samples=len(rows),
-        positives=int(share.right.sum()),
-        value=observed(share, patients),
+        positives=int(match.right.sum()),
+        value=observed(match, patients),
         resampled=values,
         level=config.level,
     )

@@ -65,7 +65,7 @@ def losses(curves: Mapping[str, Sequence[tuple[float, float]]], steps: int) -> s
             f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round"><title>{escape(name)}</title>'
             "</polyline>"
         )
-    ticks = [share / 4 for share in range(5)]
+    ticks = [fraction / 4 for fraction in range(5)]
     axes = _axes(
         tuple(f"{low + tick * span:.3g}" for tick in ticks),
         "optimiser step",
@@ -76,22 +76,24 @@ def losses(curves: Mapping[str, Sequence[tuple[float, float]]], steps: int) -> s
 
 
 def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) -> str:
-    """How often each score from 0 to 1 was given to positives and to negatives, as shares of each."""
+    """How often each score from 0 to 1 was given to positives and to negatives, as fractions of each."""
     bins = np.linspace(0, 1, 21)
-    shares = [np.histogram(score[chosen], bins)[0] / max(chosen.sum(), 1) for chosen in (~positive, positive)]
-    top = np.ceil(25 * max(shares[0].max(), shares[1].max())) / 25
+    fractions = [
+        np.histogram(score[chosen], bins)[0] / max(chosen.sum(), 1) for chosen in (~positive, positive)
+    ]
+    top = np.ceil(25 * max(fractions[0].max(), fractions[1].max())) / 25
     shapes = []
-    for number, share in zip((0, 1), shares):
+    for number, fraction in zip((0, 1), fractions):
         outline = " ".join(
             f"{_x(bins[i]):.1f},{_y(value / top):.1f} {_x(bins[i + 1]):.1f},{_y(value / top):.1f}"
-            for i, value in enumerate(share)
+            for i, value in enumerate(fraction)
         )
         shapes.append(
             f'<polygon points="{_x(0)},{_y(0)} {outline} {_x(1)},{_y(0)}" fill="{COLOURS[number]}" '
             f'fill-opacity="0.16" stroke="{COLOURS[number]}" stroke-width="1.3"/>'
         )
     labels = tuple(f"{top * tick:.0%}" for tick in (0, 0.25, 0.5, 0.75, 1))
-    return _plot(f"Scores: {title}", _axes(labels, axis, "share of the class") + "".join(shapes))
+    return _plot(f"Scores: {title}", _axes(labels, axis, "fraction of the class") + "".join(shapes))
 
 
 def bars(folds: Mapping[str, Sequence[float]], title: str) -> str:
@@ -149,12 +151,12 @@ def _points(curve: Curve) -> str:
     return " ".join(dict.fromkeys(points))
 
 
-def _x(share: float) -> float:
-    return LEFT + share * SIDE
+def _x(fraction: float) -> float:
+    return LEFT + fraction * SIDE
 
 
-def _y(share: float) -> float:
-    return MARGIN + (1 - share) * SIDE
+def _y(fraction: float) -> float:
+    return MARGIN + (1 - fraction) * SIDE
 
 
 QUARTERS = ("0", "0.25", "0.5", "0.75", "1")

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from m3fm.artifacts import Reference
+from m3fm.core.artifacts import Reference
+from m3fm.core.errors import InputError
+from m3fm.dataset.batch import collate, model_inputs
 from m3fm.dataset.mqa import Mqa, retrieval_sample
-from m3fm.errors import InputError
 from m3fm.model.checkpoint import load
-from m3fm.training.objective import collate, model_inputs
 
 RETRIEVAL_SAMPLES = 300
 """Questions to simulated text for each retrieval task."""

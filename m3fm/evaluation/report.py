@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m3fm.config import EvaluateConfig
-from m3fm.deploy.bundle import PHANTOMS
+from m3fm.clinical.tasks import TASKS, Task
+from m3fm.config.sections import EvaluateConfig
+from m3fm.core.notice import NOTICE, PHANTOMS
 from m3fm.evaluation import figures
 from m3fm.evaluation.decisions import Decision, decisions, exact, patient_level, stacked
-from m3fm.tasks import TASKS, Task
-
-NOTICE = "Research software, not a medical device. Not for diagnosis or treatment."
 
 STYLE = """
 :root { color: #1d2733; font: 15px/1.5 system-ui, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
@@ -97,7 +95,7 @@ def framed(title: str, purpose: str, sections: Sequence[str], *, simulated: bool
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
         f"<h1>{escape(title)}</h1>\n"
-        f'<p class="muted">{escape(purpose)}</p>\n<div class="notice">{NOTICE}{phantoms}</div>\n'
+        f'<p class="muted">{escape(purpose)}</p>\n<div class="notice">{NOTICE}.{phantoms}</div>\n'
         + "\n".join(sections)
         + "\n</main>\n</body>\n</html>\n"
     )
@@ -261,7 +259,7 @@ def _scores(task: Task, decision: Decision, axis: str) -> str:
 
 
 def _confusion(task: Task, rows: pd.DataFrame) -> str:
-    """A table of the label against the most probable answer; darker is a larger share of the label's row."""
+    """A table of the label against the most probable answer; darker is a larger fraction of its row."""
     count = len(task.answers)
     label = stacked(rows, "label")[:, 0].astype(int)
     chosen = stacked(rows, "probabilities").argmax(axis=1)
@@ -285,10 +283,10 @@ def _digits(rows: pd.DataFrame) -> str:
     digits = stacked(rows, "probabilities").reshape(-1, 3, 10).argmax(axis=2)
     right = (digits == stacked(rows, "label")).mean(axis=0)
     cells = "".join(
-        f"<tr><td>{name}</td><td class='number'>{share:.3f}</td></tr>"
-        for name, share in zip(("hundreds", "tens", "ones", "all three"), [*right, exact(rows).mean()])
+        f"<tr><td>{name}</td><td class='number'>{fraction:.3f}</td></tr>"
+        for name, fraction in zip(("hundreds", "tens", "ones", "all three"), [*right, exact(rows).mean()])
     )
-    return f'<table><tr><th>digit</th><th class="number">share right</th></tr>{cells}</table>'
+    return f'<table><tr><th>digit</th><th class="number">fraction right</th></tr>{cells}</table>'
 
 
 def _figure(drawing: str, caption: str) -> str:

@@ -10,14 +10,15 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
 
-from m3fm.artifacts import check_files
-from m3fm.config import ModelConfig, first_problem
-from m3fm.errors import InputError
+from m3fm.clinical.tasks import TASKS, Task
+from m3fm.config.base import first_problem
+from m3fm.config.model import ModelConfig
+from m3fm.core.artifacts import check_files
+from m3fm.core.errors import InputError
 from m3fm.model.m3fm import M3FM
 from m3fm.model.reference import load_reference
 from m3fm.model.text import encoder_config, load_tokenizer
 from m3fm.model.weights import read_weights, set_weights
-from m3fm.tasks import TASKS, Task
 
 __all__ = ["load", "load_model", "load_pretrained", "load_reference", "save_model", "write_config"]
 

@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m3fm.config import ModelConfig, Scale, Size3
-from m3fm.errors import InputError
+from m3fm.config.base import Size3
+from m3fm.config.model import ModelConfig, Scale
+from m3fm.core.errors import InputError
 from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned, upcast
 
 

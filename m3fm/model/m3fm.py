@@ -6,12 +6,12 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from m3fm.config import ModelConfig
+from m3fm.clinical.tasks import TASKS, Task, head_slices
+from m3fm.config.model import ModelConfig
 from m3fm.model.ctvit import CTViT
-from m3fm.model.predictors import Predictor, cumulative_logits, init_hazards, probabilities
+from m3fm.model.heads import Head, cumulative_logits, init_hazards, probabilities
 from m3fm.model.text import TextTransformer
 from m3fm.model.transformer import Transformer, init_weights, learned, upcast
-from m3fm.tasks import TASKS, Task, head_slices
 
 NEEDED = (
     ("images", "voxel_size"),
@@ -97,19 +97,19 @@ class M3FM(nn.Module):
         self.slices = head_slices(self.tasks.values())
         self.heads = nn.ModuleDict(
             {
-                head: Predictor(config.width, config.head_width, max(part.stop for part in parts.values()))
+                head: Head(config.width, config.head_width, max(part.stop for part in parts.values()))
                 for head, parts in self.slices.items()
             }
         )
         # One class more than there are tasks: a question of no task is refused.
         outputs = len(self.tasks) + 1
-        self.task_id = Predictor(config.width, config.head_width, outputs) if config.task_id else None
+        self.task_id = Head(config.width, config.head_width, outputs) if config.task_id else None
         for part in (self.image_to_task, self.text_to_task, self.question_to_task, self.heads, self.task_id):
             if part is not None:
                 init_weights(part)
         for name, task in self.tasks.items():
             if task.loss == "hazard":
-                bias = cast(Predictor, self.heads[task.head]).out.bias
+                bias = cast(Head, self.heads[task.head]).out.bias
                 init_hazards(bias[self.slices[task.head][name]])
 
     def encode_image(
@@ -226,7 +226,7 @@ class M3FM(nn.Module):
     ) -> AttentionMaps:
         """What the answer looked at (paper, Fig. 5); takes the arguments of `forward`.
 
-        `ct.transforms.unfit` takes the map of the patches back to the voxels of the CT, sample by sample.
+        `ct.transforms.patches_to_volume` takes the map of a sample's patches back to the voxels of its CT.
         Raises the errors of `predict`.
         """
         _check_given(

@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from m3fm.config import PretrainConfig
+from m3fm.config.sections import PretrainConfig
 from m3fm.model.ctvit import CTViT, patchify
 from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, learned, upcast
 

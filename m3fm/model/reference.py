@@ -15,12 +15,13 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from m3fm.config import ModelConfig, Scale, Size3, TextConfig, first_problem
-from m3fm.errors import InputError
+from m3fm.clinical.tasks import YEAR_ANSWERS, YEARS, Task
+from m3fm.config.base import Size3, first_problem
+from m3fm.config.model import ModelConfig, Scale, TextConfig
+from m3fm.config.presets import PAPER_SCALES
+from m3fm.core.errors import InputError
 from m3fm.model.m3fm import M3FM
 from m3fm.model.weights import check_weights, listed, read_weights
-from m3fm.presets import PAPER_SCALES
-from m3fm.tasks import YEAR_ANSWERS, YEARS, Task
 
 Outputs = int | slice | Sequence[int]
 """How many outputs of its head a task has, in the order of the tasks; or which ones, without gaps."""

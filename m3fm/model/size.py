@@ -5,7 +5,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from m3fm.config import ModelConfig
+from m3fm.config.model import ModelConfig
 from m3fm.model.m3fm import M3FM
 
 

@@ -1,6 +1,5 @@
 """Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
 
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 
-from m3fm.config import TextConfig
-from m3fm.errors import InputError
+from m3fm.config.model import TextConfig
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_json
+from m3fm.core.tokens import PAD
 from m3fm.model.weights import listed
-from m3fm.tokens import PAD
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens, in its order: padding has id 1. The first token is the paper's <TASK>."""
@@ -79,8 +79,8 @@ def encoder_config(text: TextConfig) -> dict[str, Any]:
         return text.encoder
     if text.pretrained is not None:
         try:
-            found: dict[str, Any] = json.loads((text.pretrained / "config.json").read_text())
-        except (OSError, ValueError) as error:
+            found: dict[str, Any] = read_json(text.pretrained / "config.json")
+        except InputError as error:
             raise InputError(f"{text.pretrained} holds no encoder of transformers: {error}") from error
         return found
     return {

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 NAMED = 5
 """How many tensors an error names; it counts the rest."""

@@ -95,8 +95,8 @@ class Anatomy:
 
     def breathed(self, rng: np.random.Generator) -> "Anatomy":
         """The same chest at another exam, breathed in a little more or less."""
-        share = float(rng.uniform(0.97, 1.03))
-        return replace(self, length=self.length * share, dome_right=self.dome_right / share)
+        fraction = float(rng.uniform(0.97, 1.03))
+        return replace(self, length=self.length * fraction, dome_right=self.dome_right / fraction)
 
 
 def draw_anatomy(person: Person, rng: np.random.Generator) -> Anatomy:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from m3fm.artifacts import seal, written_whole
-from m3fm.config import SimulateConfig
-from m3fm.progress import tracked
+from m3fm.config.sections import SimulateConfig
+from m3fm.core.artifacts import seal, written_whole
+from m3fm.core.progress import tracked
 from m3fm.simulate.course import draw_course
 from m3fm.simulate.dicom import axial_slices, localizer_slices, write_series
 from m3fm.simulate.exam import Exam
@@ -22,14 +22,14 @@ from m3fm.simulate.lesions import draw_findings
 from m3fm.simulate.people import Person
 from m3fm.simulate.phantom import draw_chest
 from m3fm.simulate.scanner import reconstruct
-from m3fm.simulate.tables import Row, patient_rows, write_tables
+from m3fm.simulate.tables import CsvRow, patient_rows, write_tables
 from m3fm.simulate.transfer import Candidate, draw_candidate, write_transfer
 
 
 class Written(NamedTuple):
     """What there is to say of a patient once the images are written; series go by SeriesInstanceUID."""
 
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[CsvRow]]
     digests: dict[str, str]
     broken: dict[str, str]
     """The fault of each broken series."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from m3fm.config import SimulateConfig
+from m3fm.config.sections import SimulateConfig
 from m3fm.simulate.anatomy import draw_anatomy
 from m3fm.simulate.exam import Exam, plan_exam
 from m3fm.simulate.findings import ExamFindings, draw_abnormalities, draw_nodules, nodules_at
@@ -13,7 +13,7 @@ from m3fm.simulate.people import Person, draw_person
 
 FIRST_PID = 100001
 COVID_TESTED = 0.9
-"""Share of the exams with a test for COVID-19; who is not tested does not have it here."""
+"""Fraction of the exams with a test for COVID-19; who is not tested does not have it here."""
 
 
 @dataclass(frozen=True, kw_only=True)

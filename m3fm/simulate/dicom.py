@@ -10,7 +10,7 @@ from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from m3fm.artifacts import text_digest
+from m3fm.core.files import text_digest
 from m3fm.simulate.exam import STUDY_DATES, Exam, SeriesPlan
 from m3fm.simulate.faults import HU_OFFSET, Slice
 from m3fm.simulate.people import Person
@@ -113,7 +113,7 @@ def _encoded(template: bytes, part: Slice, plan: SeriesPlan) -> bytes:
     for name, value in own.items():
         template = template.replace(name.encode(), value.ljust(len(name)).encode())
     whole = template + (part.hu - np.int16(HU_OFFSET)).astype("<u2").tobytes()
-    return whole[: int(len(whole) * part.share_written)]
+    return whole[: int(len(whole) * part.fraction_written)]
 
 
 def _common(person: Person, exam: Exam, plan: SeriesPlan) -> Dataset:

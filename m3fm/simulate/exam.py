@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.uid import generate_uid
 
-from m3fm.config import SimulateConfig
+from m3fm.config.sections import SimulateConfig
 from m3fm.simulate.anatomy import Anatomy
 from m3fm.simulate.faults import FAULTS
 from m3fm.simulate.findings import ExamFindings, Nodule
@@ -87,15 +87,15 @@ def plan_exam(
         table_z=round(float(rng.uniform(-330, -230)), 1),
         anatomy=anatomy,
         findings=findings,
-        series=_plan_series(SCANNERS[person.centre - 1], identity, config.broken_share, rng),
+        series=_plan_series(SCANNERS[person.centre - 1], identity, config.broken_fraction, rng),
     )
 
 
 def _plan_series(
-    scanner: Scanner, identity: list[str], broken_share: float, rng: np.random.Generator
+    scanner: Scanner, identity: list[str], broken_fraction: float, rng: np.random.Generator
 ) -> tuple[SeriesPlan, ...]:
     """A localizer and two reconstructions, of which one at most is broken."""
-    broken = rng.random() < 2 * broken_share
+    broken = rng.random() < 2 * broken_fraction
     which, fault = int(rng.integers(2)), str(rng.choice(sorted(FAULTS)))
     plans = [SeriesPlan(uid=_uid("localizer", identity), number=1, kernel=None)]
     for index, kernel in enumerate(scanner.kernels):

@@ -24,7 +24,7 @@ class Slice:
     """Between rows, between columns, in mm."""
     intercept: int = HU_OFFSET
     """RescaleIntercept as the file says it."""
-    share_written: float = 1.0
+    fraction_written: float = 1.0
     """Of the file's bytes."""
 
 
@@ -69,7 +69,7 @@ def _inconsistent(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
 def _unreadable(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
     """A file that was cut short on its way."""
     at = _middle(slices, rng)
-    slices[at] = replace(slices[at], share_written=0.6)
+    slices[at] = replace(slices[at], fraction_written=0.6)
     return slices
 
 

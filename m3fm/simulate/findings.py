@@ -26,7 +26,7 @@ class Abnormality:
     """Of the task that asks for it."""
     code: int | None
     """NLST's sct_ab_desc; None where NLST has none."""
-    share: float
+    fraction: float
     """Of the patients (or exams) without any of `raised_by`."""
     raised_by: dict[str, float] = field(default_factory=dict)
     """Factors on the odds, by disease history."""
@@ -35,31 +35,35 @@ class Abnormality:
 
 
 ABNORMALITIES = (
-    Abnormality(name="atelectasis", code=54, share=0.25, lasting=False),
+    Abnormality(name="atelectasis", code=54, fraction=0.25, lasting=False),
     Abnormality(
         name="pleural_thickening_effusion",
         code=55,
-        share=0.23,
+        fraction=0.23,
         raised_by={"asbe": 4, "hear": 1.6},
         lasting=False,
     ),
-    Abnormality(name="adenopathy_mass", code=56, share=0.23, raised_by={"sarc": 6}, lasting=True),
-    Abnormality(name="chest_wall_abnormality", code=57, share=0.2, lasting=True),
-    Abnormality(name="consolidation", code=58, share=0.22, raised_by={"pneu": 1.8}, lasting=False),
+    Abnormality(name="adenopathy_mass", code=56, fraction=0.23, raised_by={"sarc": 6}, lasting=True),
+    Abnormality(name="chest_wall_abnormality", code=57, fraction=0.2, lasting=True),
+    Abnormality(name="consolidation", code=58, fraction=0.22, raised_by={"pneu": 1.8}, lasting=False),
     Abnormality(
-        name="emphysema", code=59, share=0.18, raised_by={"emph": 8, "copd": 3, "chro": 1.5}, lasting=True
+        name="emphysema", code=59, fraction=0.18, raised_by={"emph": 8, "copd": 3, "chro": 1.5}, lasting=True
     ),
     Abnormality(
-        name="cvd_diagnosis", code=60, share=0.17, raised_by={"hear": 6, "hype": 1.8, "diab": 2}, lasting=True
+        name="cvd_diagnosis",
+        code=60,
+        fraction=0.17,
+        raised_by={"hear": 6, "hype": 1.8, "diab": 2},
+        lasting=True,
     ),
     Abnormality(
         name="reticular_fibrosis_scar",
         code=61,
-        share=0.22,
+        fraction=0.22,
         raised_by={"fibr": 8, "asbe": 2, "tube": 2},
         lasting=True,
     ),
-    Abnormality(name="covid19", code=None, share=0.25, lasting=False),
+    Abnormality(name="covid19", code=None, fraction=0.25, lasting=False),
 )
 """Every abnormality, with the codes of NLST's form."""
 
@@ -78,7 +82,7 @@ ATTENUATIONS = {
     9: 0.03,
 }
 LONG_MM = {(4, 4): 0.11, (5, 6): 0.13, (7, 8): 0.14, (9, 15): 0.26, (16, 30): 0.23, (31, 38): 0.13}
-"""Shares of the classes of the long diameter, which is a whole number of mm as in NLST."""
+"""Fractions of the classes of the long diameter, which is a whole number of mm as in NLST."""
 LARGEST_MM = 44
 
 
@@ -90,7 +94,7 @@ class Nodule:
     """sct_ab_num, the same in every exam of a patient."""
     lobe: int
     place: tuple[float, float, float]
-    """Centre as (z, y, x), in shares of the length, half depth and half width of the inside of the cage."""
+    """Centre as (z, y, x), in fractions of the cage's length, half depth and half width."""
     angle: float
     """Direction of the long diameter in the slice, radians."""
     long_mm: int
@@ -125,7 +129,7 @@ def draw_abnormalities(person: Person, rng: np.random.Generator) -> list[dict[st
     """The severities of what is there, for each exam that the patient may have."""
     exams: list[dict[str, float]] = [{} for _ in range(EXAMS)]
     for kind in ABNORMALITIES:
-        odds = kind.share / (1 - kind.share)
+        odds = kind.fraction / (1 - kind.fraction)
         for disease, factor in kind.raised_by.items():
             odds *= factor if disease in person.histories else 1.0
         there = rng.random(1 if kind.lasting else EXAMS) < odds / (1 + odds)
@@ -193,9 +197,9 @@ def nodules_at(
 
 
 def _grown(nodule: Nodule, years: int, cancer: bool, rng: np.random.Generator) -> Nodule:
-    share = float(rng.uniform(1.15, 1.35)) ** years if cancer else 1.0
+    fraction = float(rng.uniform(1.15, 1.35)) ** years if cancer else 1.0
     return replace(
         nodule,
-        long_mm=max(nodule.long_mm, min(LARGEST_MM, round(nodule.long_mm * share))),
-        short_mm=max(nodule.short_mm, min(LARGEST_MM, round(nodule.short_mm * share))),
+        long_mm=max(nodule.long_mm, min(LARGEST_MM, round(nodule.long_mm * fraction))),
+        short_mm=max(nodule.short_mm, min(LARGEST_MM, round(nodule.short_mm * fraction))),
     )

@@ -40,7 +40,7 @@ def _emphysema(canvas: Canvas, severity: float, rng: np.random.Generator) -> Non
             depth = float(a.lung(*(np.array([value], np.float32) for value in centre))[0])
             if depth > 5:
                 radius = min(float(rng.uniform(9, 19)), depth)
-                canvas.fill_ellipsoid(centre, (radius,) * 3, -995.0, share=0.92)
+                canvas.fill_ellipsoid(centre, (radius,) * 3, -995.0, fraction=0.92)
 
 
 def _fibrosis(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
@@ -75,7 +75,7 @@ def _covid(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
                 (canvas.z - centre[0]) ** 2 + (canvas.y - centre[1]) ** 2 + (canvas.x - centre[2]) ** 2
             )
             np.maximum(patches, ball, out=patches)
-    canvas.fill(intersection(patches, canvas.lung, 42 - canvas.lung), -430.0, share=0.9)
+    canvas.fill(intersection(patches, canvas.lung, 42 - canvas.lung), -430.0, fraction=0.9)
 
 
 def _calcium(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
@@ -89,7 +89,7 @@ def _calcium(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
 
 
 def _site(name: str, hu: float, texture: float = 0.0) -> Draw:
-    """A drawing that fills the abnormality's site with one density, and air in a share of it."""
+    """A drawing that fills the abnormality's site with one density, and air in a fraction of it."""
 
     def draw(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
         depth = SITES[name](canvas.anatomy, severity, canvas.z, canvas.y, canvas.x)
@@ -132,7 +132,7 @@ def draw_findings(canvas: Canvas, findings: ExamFindings, seed: list[int], timep
 
 
 SUBVOXELS = 4
-"""Samples along each axis of a voxel, of which the share inside a nodule is counted."""
+"""Samples along each axis of a voxel, of which the fraction inside a nodule is counted."""
 SPIKES = 13
 DENSITY = {GROUND_GLASS: -560.0, FLUID: 10.0, FAT: -90.0, OTHER: 220.0}
 """HU by attenuation; soft tissue where nothing is said."""
@@ -149,8 +149,8 @@ def draw_nodule(canvas: Canvas, nodule: Nodule, rng: np.random.Generator) -> Non
     )
     axes = (canvas.z[box[0], 0, 0], canvas.y[0, box[1], 0], canvas.x[0, 0, box[2]])
     z, y, x = (_fine(axis, step) - middle for axis, step, middle in zip(axes, canvas.grid.voxel_size, centre))
-    share, density = _nodule_shape(nodule, z[:, None, None], y[None, :, None], x[None, None, :], rng)
-    filled, weighted = _coarse(share), _coarse(share * density)
+    fraction, density = _nodule_shape(nodule, z[:, None, None], y[None, :, None], x[None, None, :], rng)
+    filled, weighted = _coarse(fraction), _coarse(fraction * density)
     part = canvas.hu[box]
     part += weighted - filled * part
 
@@ -171,7 +171,7 @@ def _coarse(samples: Array) -> Array:
 def _nodule_shape(
     nodule: Nodule, z: Array, y: Array, x: Array, rng: np.random.Generator
 ) -> tuple[Array, Array | float]:
-    """The share of each sample that the nodule fills, and its density in HU; the origin is its centre."""
+    """The fraction of each sample that the nodule fills, and its density in HU; the origin is its centre."""
     cosine, sine = np.float32(np.cos(nodule.angle)), np.float32(np.sin(nodule.angle))
     u = (x * cosine + y * sine) / (nodule.long_mm / 2)
     v = (y * cosine - x * sine) / (nodule.short_mm / 2)
@@ -186,7 +186,7 @@ def _nodule_shape(
 def _margin(
     margin: int, radius: Array, directions: tuple[Array, Array, Array], rng: np.random.Generator
 ) -> Array:
-    """How full the nodule is, by the distance from its centre in shares of its own radius."""
+    """How full the nodule is, by the distance from its centre in fractions of its own radius."""
     if margin == SMOOTH:
         return (radius < 1).astype(np.float32)
     if margin == POORLY_DEFINED:
@@ -195,7 +195,7 @@ def _margin(
         full = radius < 0.95
         for spike in rng.normal(size=(SPIKES, 3)).astype(np.float32):
             spike /= np.linalg.norm(spike)
-            along = sum(part * share for part, share in zip(directions, spike))
+            along = sum(part * fraction for part, fraction in zip(directions, spike))
             aside = np.sqrt(np.maximum(radius * radius - along * along, 0))
             full |= (along > 0) & (aside < 0.28 * (2.1 - radius))
         return full.astype(np.float32)

@@ -14,8 +14,8 @@ import numpy as np
 Code = int | float | str
 Option = TypeVar("Option")
 MISSING, NOT_APPLICABLE = ".M", ".N"
-MISSING_SHARE = 0.02
-"""Share of the answers that a patient did not give."""
+MISSING_FRACTION = 0.02
+"""Fraction of the answers that a patient did not give."""
 
 RACES = {1: 0.83, 2: 0.09, 3: 0.04, 4: 0.01, 5: 0.01, 6: 0.02}
 EDUCATION = {1: 0.02, 2: 0.07, 3: 0.25, 4: 0.14, 5: 0.23, 6: 0.16, 7: 0.11, 8: 0.02}
@@ -40,7 +40,7 @@ DISEASES = {
     "stro": 0.07,
     "tube": 0.02,
 }
-"""Share of the patients who report each disease, before the risk factors of RAISED_BY."""
+"""Fraction of the patients who report each disease, before the risk factors of RAISED_BY."""
 
 RAISED_BY = {
     "chro": {"heavy": 2.0},
@@ -71,10 +71,10 @@ CANCERS = {
     "thyr": 0.006,
     "tran": 0.002,
 }
-"""Share of the patients who report each earlier cancer; breast and cervix are of women here."""
+"""Fraction of the patients who report each earlier cancer; breast and cervix are of women here."""
 
 FAMILY = {"brother": 0.06, "child": 0.01, "father": 0.11, "mother": 0.07, "sister": 0.05}
-"""Share of the patients who report a relative with lung cancer."""
+"""Fraction of the patients who report a relative with lung cancer."""
 
 DRAWN_FIRST = ("asbe", "sili", "hype", "chro", "diab", "copd")
 
@@ -113,8 +113,10 @@ def draw_person(pid: int, rng: np.random.Generator) -> Person:
     smoking, pack_years = _smoking(age, rng)
     traits = {"male": male, "obese": bmi > 30, "heavy": pack_years > 55}
     histories = _diseases(traits, rng)
-    cancers = {key for key, share in CANCERS.items() if rng.random() < share and not _other_sex(key, male)}
-    relatives = {key for key, share in FAMILY.items() if rng.random() < share}
+    cancers = {
+        key for key, fraction in CANCERS.items() if rng.random() < fraction and not _other_sex(key, male)
+    }
+    relatives = {key for key, fraction in FAMILY.items() if rng.random() < fraction}
     centre = int(rng.integers(1, 5))
     answers: dict[str, Code] = {
         "age": age,
@@ -126,7 +128,7 @@ def draw_person(pid: int, rng: np.random.Generator) -> Person:
         "educat": _category(EDUCATION, rng),
         "marital": choose(MARITAL, rng),
         **smoking,
-        **{name: int(rng.random() < share) for name, share in _EXPOSURES.items()},
+        **{name: int(rng.random() < fraction) for name, fraction in _EXPOSURES.items()},
         **_reported("diag", DISEASES, histories, age, rng),
         **_reported("canc", CANCERS, cancers, age, rng),
         **{f"fam{key}": _or_missing(int(key in relatives), rng) for key in FAMILY},
@@ -198,21 +200,21 @@ def _other_sex(cancer: str, male: bool) -> bool:
     return male and cancer in ("brea", "cerv")
 
 
-def choose(shares: Mapping[Option, float], rng: np.random.Generator) -> Option:
-    """One of the keys, each as likely as its share of the sum."""
-    weights = np.array(list(shares.values()))
-    return list(shares)[int(rng.choice(len(weights), p=weights / weights.sum()))]
+def choose(fractions: Mapping[Option, float], rng: np.random.Generator) -> Option:
+    """One of the keys, each as likely as its fraction of the sum."""
+    weights = np.array(list(fractions.values()))
+    return list(fractions)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
-def _category(shares: dict[int, float], rng: np.random.Generator) -> int:
+def _category(fractions: dict[int, float], rng: np.random.Generator) -> int:
     """A category's code, or now and then one of those for a question that was not answered."""
-    chosen = choose(shares, rng)
+    chosen = choose(fractions, rng)
     return _unanswered(int(rng.choice([95, 98, 99])), rng) or chosen
 
 
 def _unanswered(code: int, rng: np.random.Generator) -> int | None:
-    return code if rng.random() < MISSING_SHARE else None
+    return code if rng.random() < MISSING_FRACTION else None
 
 
 def _or_missing(value: Code, rng: np.random.Generator) -> Code:
-    return MISSING if rng.random() < MISSING_SHARE else value
+    return MISSING if rng.random() < MISSING_FRACTION else value

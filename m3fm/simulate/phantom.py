@@ -68,16 +68,16 @@ class Canvas:
         """Depth inside the rib cage of every voxel."""
         return self.anatomy.cage(self.z, self.y, self.x)
 
-    def fill(self, depth: Array, hu: Array | float, share: float = 1.0) -> None:
+    def fill(self, depth: Array, hu: Array | float, fraction: float = 1.0) -> None:
         """Blend a solid into the whole volume; `depth` is negative outside of it."""
-        self.blend(cover(depth, self.edge) * share, hu)
+        self.blend(cover(depth, self.edge) * fraction, hu)
 
-    def blend(self, share: Array, hu: Array | float, box: tuple[slice, ...] = ()) -> None:
-        """Replace a share of every voxel (of a box) by matter of another density."""
+    def blend(self, fraction: Array, hu: Array | float, box: tuple[slice, ...] = ()) -> None:
+        """Replace a fraction of every voxel (of a box) by matter of another density."""
         part = self.hu[box]
-        part += share * (hu - part)
+        part += fraction * (hu - part)
 
-    def fill_ellipsoid(self, centre: Triple, radii: Triple, hu: float, share: float = 1.0) -> None:
+    def fill_ellipsoid(self, centre: Triple, radii: Triple, hu: float, fraction: float = 1.0) -> None:
         """Blend an ellipsoid in, at the cost of its own box only."""
         margin = self.edge
         box = self.grid.around(
@@ -86,7 +86,7 @@ class Canvas:
         )
         z, y, x = self.z[box[0]], self.y[:, box[1]], self.x[:, :, box[2]]
         depth = ellipsoid(z - centre[0], y - centre[1], x - centre[2], radii)
-        self.blend(cover(depth, self.edge) * share, hu, box)
+        self.blend(cover(depth, self.edge) * fraction, hu, box)
 
     def fill_tube(
         self, start: Triple, end: Triple, radius: float, hu: float, *, in_lung: bool = False
@@ -98,11 +98,11 @@ class Canvas:
             tuple(max(pair) + margin for pair in zip(start, end)),  # type: ignore[arg-type]
         )
         z, y, x = self.z[box[0]], self.y[:, box[1]], self.x[:, :, box[2]]
-        share = cover(tube(z, y, x, start, end, radius), self.edge)
-        share *= min(1.0, np.pi * radius**2 / self.edge**2)
+        fraction = cover(tube(z, y, x, start, end, radius), self.edge)
+        fraction *= min(1.0, np.pi * radius**2 / self.edge**2)
         if in_lung:
-            share = share * cover(self.lung[box], self.edge)
-        self.blend(share, hu, box)
+            fraction = fraction * cover(self.lung[box], self.edge)
+        self.blend(fraction, hu, box)
 
 
 def draw_chest(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Canvas:

@@ -20,7 +20,7 @@ class Kernel:
     grain: float
     """Size of the noise's grain in pixels."""
     sharpen: float
-    """Share of the fine detail that is added; smoothing where negative."""
+    """Fraction of the fine detail that is added; smoothing where negative."""
     thickness_mm: float
 
 

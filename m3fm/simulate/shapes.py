@@ -36,9 +36,9 @@ def tube(z: Array, y: Array, x: Array, start: Triple, end: Triple, radius: float
     """Depth inside a straight tube with round ends; `start` and `end` in slice, row, column order."""
     along = np.subtract(end, start)
     dz, dy, dx = z - start[0], y - start[1], x - start[2]
-    share = np.clip((dz * along[0] + dy * along[1] + dx * along[2]) / (along @ along), 0, 1)
+    fraction = np.clip((dz * along[0] + dy * along[1] + dx * along[2]) / (along @ along), 0, 1)
     return radius - np.sqrt(
-        (dz - share * along[0]) ** 2 + (dy - share * along[1]) ** 2 + (dx - share * along[2]) ** 2
+        (dz - fraction * along[0]) ** 2 + (dy - fraction * along[1]) ** 2 + (dx - fraction * along[2]) ** 2
     )
 
 
@@ -59,5 +59,5 @@ def union(*depths: Array) -> Array:
 
 
 def cover(depth: Array, edge_mm: float) -> Array:
-    """The share of a voxel that a solid fills, where its surface is blurred over `edge_mm`."""
+    """The fraction of a voxel that a solid fills, where its surface is blurred over `edge_mm`."""
     return np.clip(depth / edge_mm + 0.5, 0, 1)

@@ -15,7 +15,7 @@ from m3fm.simulate.lungrads import lung_rads
 from m3fm.simulate.outcomes import LUNG_CANCER_CAUSE, TUMOUR_PLACES, Cancer, Outcome
 from m3fm.simulate.people import MISSING, NOT_APPLICABLE, Code, Person
 
-Row = dict[str, Code]
+CsvRow = dict[str, Code]
 VERSION = "simulated"
 NODULE = 51
 LOCATIONS = (
@@ -50,14 +50,14 @@ TABLES = ("prsn", "screen", "ctab", "ctabc", "canc", "ct_image", "covid", "lungr
 
 def patient_rows(
     person: Person, outcome: Outcome, exams: list[Exam], numbers_of_images: Mapping[str, int]
-) -> dict[str, list[Row]]:
+) -> dict[str, list[CsvRow]]:
     """Everything that the tables say of a patient, by table; images are counted by SeriesInstanceUID."""
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+    rows: dict[str, list[CsvRow]] = {name: [] for name in TABLES}
     rows["prsn"] = [_prsn(person, outcome, exams)]
     if outcome.cancer is not None:
         rows["canc"] = [_canc(person, outcome.cancer)]
     for index, exam in enumerate(exams):
-        key: Row = {"pid": person.pid, "study_yr": exam.timepoint}
+        key: CsvRow = {"pid": person.pid, "study_yr": exam.timepoint}
         rows["screen"].append(key | _screen(exam))
         rows["ctab"] += [key | row for row in _abnormalities(exam)]
         rows["ctabc"] += [key | row for row in _comparison(exam, exams[:index])]
@@ -72,10 +72,10 @@ def patient_rows(
     return rows
 
 
-def write_tables(folder: Path, patients: Iterable[dict[str, list[Row]]]) -> dict[str, int]:
+def write_tables(folder: Path, patients: Iterable[dict[str, list[CsvRow]]]) -> dict[str, int]:
     """Write one CSV file per table, and return how many rows each has."""
     folder.mkdir(parents=True)
-    rows: dict[str, list[Row]] = {name: [] for name in TABLES}
+    rows: dict[str, list[CsvRow]] = {name: [] for name in TABLES}
     for patient in patients:
         for name in TABLES:
             rows[name] += patient[name]
@@ -88,13 +88,13 @@ def write_tables(folder: Path, patients: Iterable[dict[str, list[Row]]]) -> dict
     return {name: len(rows[name]) for name in TABLES}
 
 
-def _locations(cancer: Cancer | None) -> Row:
+def _locations(cancer: Cancer | None) -> CsvRow:
     if cancer is None:
         return dict.fromkeys(LOCATIONS, NOT_APPLICABLE)
     return {name: int(name == TUMOUR_PLACES[cancer.lobe]) for name in LOCATIONS}
 
 
-def _tumour(cancer: Cancer | None) -> Row:
+def _tumour(cancer: Cancer | None) -> CsvRow:
     """The columns that the tables of patients and of cancers share."""
     if cancer is None:
         return {
@@ -121,9 +121,9 @@ def _study_year(day: int) -> int:
     return min(day // 365, 7)
 
 
-def _prsn(person: Person, outcome: Outcome, exams: list[Exam]) -> Row:
+def _prsn(person: Person, outcome: Outcome, exams: list[Exam]) -> CsvRow:
     cancer, death = outcome.cancer, outcome.death
-    row: Row = {
+    row: CsvRow = {
         "pid": person.pid,
         "cen": f"C{person.centre}",
         "dataset_version": VERSION,
@@ -160,7 +160,7 @@ def _prsn(person: Person, outcome: Outcome, exams: list[Exam]) -> Row:
     return row
 
 
-def _canc(person: Person, cancer: Cancer) -> Row:
+def _canc(person: Person, cancer: Cancer) -> CsvRow:
     return {
         "pid": person.pid,
         "study_yr": _study_year(cancer.day),
@@ -212,7 +212,7 @@ def _not_screened(outcome: Outcome, timepoint: int) -> int:
     return 15
 
 
-def _screen(exam: Exam) -> Row:
+def _screen(exam: Exam) -> CsvRow:
     filters = [plan.kernel.filter_code for plan in exam.series if plan.kernel is not None]
     columns: list[Code] = [*filters, MISSING, MISSING]
     return {
@@ -226,8 +226,8 @@ def _screen(exam: Exam) -> Row:
     }
 
 
-def _abnormalities(exam: Exam) -> list[Row]:
-    rows: list[Row] = [
+def _abnormalities(exam: Exam) -> list[CsvRow]:
+    rows: list[CsvRow] = [
         {
             "dataset_version": VERSION,
             "sct_ab_num": nodule.number,
@@ -245,18 +245,18 @@ def _abnormalities(exam: Exam) -> list[Row]:
     number = 1 + max((nodule.number for nodule in exam.findings.nodules), default=0)
     for kind in ABNORMALITIES:
         if kind.code is not None and kind.name in exam.findings.severity:
-            described: Row = {"dataset_version": VERSION, "sct_ab_num": number, "sct_ab_desc": kind.code}
+            described: CsvRow = {"dataset_version": VERSION, "sct_ab_num": number, "sct_ab_desc": kind.code}
             rows.append({**dict.fromkeys(CTAB, NOT_APPLICABLE), **described, "sct_found_after_comp": 0})
             number += 1
     return rows
 
 
-def _comparison(exam: Exam, earlier: list[Exam]) -> list[Row]:
+def _comparison(exam: Exam, earlier: list[Exam]) -> list[CsvRow]:
     """How each nodule compares with the last exam before, which the reader of the first exam did not have."""
     if not earlier:
         return []
     before = {nodule.number: nodule for nodule in earlier[-1].findings.nodules}
-    rows: list[Row] = []
+    rows: list[CsvRow] = []
     for nodule in exam.findings.nodules:
         old = before.get(nodule.number)
         grown = old is not None and nodule.long_mm > old.long_mm
@@ -275,9 +275,9 @@ def _comparison(exam: Exam, earlier: list[Exam]) -> list[Row]:
     return rows
 
 
-def _images(exam: Exam, numbers_of_images: Mapping[str, int]) -> list[Row]:
+def _images(exam: Exam, numbers_of_images: Mapping[str, int]) -> list[CsvRow]:
     step, pixel, _ = exam.grid.voxel_size
-    rows: list[Row] = []
+    rows: list[CsvRow] = []
     for plan in exam.series:
         kernel = plan.kernel
         rows.append(

@@ -17,7 +17,7 @@ from m3fm.simulate.people import Code
 
 NAME = "immunotherapy_pneumonitis"
 PATIENTS, POSITIVE = 90, 49
-"""Of the paper; of a smaller cohort all patients, and the same share of them."""
+"""Of the paper; of a smaller cohort all patients, and the same fraction of them."""
 BY_FINDING = {"reticular_fibrosis_scar": 2.2, "consolidation": 1.8, "emphysema": 1.4}
 """What a finding adds to the risk, whatever its severity; that adds as much again where it is worst."""
 CHANCE = 1.5

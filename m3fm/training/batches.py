@@ -11,11 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from m3fm.config import LaunchConfig
+from m3fm.config.sections import LaunchConfig
+from m3fm.dataset.batch import Batch
 from m3fm.training.planner import Unit, assign
 
-Batch = dict[str, Tensor]
-"""By name; the first dimension of the first tensor counts the samples."""
 ALIGNMENT = 16
 """Bytes at a multiple of which each tensor begins in a `Packed`."""
 Step = int | None
@@ -68,7 +67,7 @@ def unpack(packed: Packed) -> Batch:
     return batch
 
 
-class Share(Dataset[tuple[Step, Unit, Packed]]):
+class WorkerBatches(Dataset[tuple[Step, Unit, Packed]]):
     """A worker's micro-batches, by step and unit."""
 
     def __init__(self, objective: Objective, rank: int, size: int) -> None:
@@ -95,7 +94,7 @@ class Share(Dataset[tuple[Step, Unit, Packed]]):
             self,
             batch_size=None,
             sampler=self.items(steps),
-            num_workers=launch.loaders,
+            num_workers=launch.num_workers,
             pin_memory=launch.gpus_per_worker > 0,
         )
         for step, unit, packed in loader:

@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow.fs
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from m3fm.artifacts import file_digest, to_json
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest, to_json
 
 COMPLETE = "complete.json"
 """The last file of a checkpoint to be written."""

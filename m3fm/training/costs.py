@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from math import prod
 from statistics import median
 
-from m3fm.config import TEXT, RunConfig
+from m3fm.config.sections import TEXT, RunConfig
 
 
 def pretraining_costs(run: RunConfig) -> dict[str, float]:
@@ -45,7 +45,7 @@ def task_operations(run: RunConfig) -> dict[str, float]:
     for name in (*model.scales, None):
         patches = 0 if name is None else prod(model.scales[name].grid) + 1
         tokens = 1 + model.registers + patches + text.max_tokens
-        questions = 1 + run.train.identity_questions / run.train.together(name)
+        questions = 1 + run.train.task_id_questions / run.train.together(name)
         counts[name or TEXT] = reading + question * questions
         counts[name or TEXT] += _transformer(patches, model.width, model.depth)
         counts[name or TEXT] += _transformer(tokens, model.width, model.task_depth)

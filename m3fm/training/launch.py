@@ -1,7 +1,6 @@
 """Objectives on Ray Train workers, from a laptop's two to a cluster's."""
 
 import contextlib
-import fcntl
 import shutil
 import sys
 import tempfile
@@ -13,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from m3fm import tracking
-from m3fm.artifacts import seal, text_digest, to_json, written_whole
-from m3fm.cluster import ray_cluster
-from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.errors import InputError
-from m3fm.progress import Advance, tracked
+from m3fm.config.sections import LaunchConfig, OptimizerConfig
+from m3fm.core.artifacts import seal, written_whole
+from m3fm.core.errors import InputError
+from m3fm.core.files import lock, text_digest, to_json
+from m3fm.core.progress import Advance, tracked
+from m3fm.core.ray import ray_cluster
+from m3fm.tracking import runs
 from m3fm.training.batches import Objective
 from m3fm.training.checkpoints import Checkpoints, without_password
-from m3fm.training.loop import VALIDATION, Row, Worker, train
+from m3fm.training.loop import VALIDATION, StepMetrics, Worker, train
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -37,14 +37,14 @@ class Place:
     """Address of the MLflow that has the experiment; none is told where not given."""
 
 
-class Board:
+class ProgressActor:
     """An actor that every node reaches: the first worker writes on it, the driver reads."""
 
     def __init__(self) -> None:
-        self.row: Row | None = None
+        self.row: StepMetrics | None = None
         self.failure: str | None = None
 
-    def tell(self, row: Row) -> None:
+    def tell(self, row: StepMetrics) -> None:
         """Take the measures of the last step."""
         self.row = row
 
@@ -52,7 +52,7 @@ class Board:
         """Take why training cannot go on, however often it is tried."""
         self.failure = reason
 
-    def read(self) -> tuple[Row | None, str | None]:
+    def read(self) -> tuple[StepMetrics | None, str | None]:
         """The last step's measures, and the reason of a failure."""
         return self.row, self.failure
 
@@ -63,7 +63,7 @@ def _board() -> "ActorHandle":
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote()
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(ProgressActor).remote()
 
 
 @contextlib.contextmanager
@@ -95,7 +95,7 @@ def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
 NO_LOSSES = ("step", "lr", "gradient_norm", "samples_per_second", "data_wait", "peak_memory_bytes")
 
 
-def _said(row: Row) -> str:
+def _said(row: StepMetrics) -> str:
     """A step in words."""
     losses = [v for k, v in row.items() if k not in NO_LOSSES and not k.startswith(VALIDATION)]
     parts = [f"loss {sum(losses) / len(losses):.3f}"]
@@ -124,9 +124,9 @@ def fit(
         import ray.train.torch
 
         context = ray.train.get_context()
-        steps = tracking.Steps(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
+        steps = runs.Steps(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
 
-        def tell(row: Row, durable: bool) -> None:
+        def tell(row: StepMetrics, durable: bool) -> None:
             board.tell.remote(row)
             if steps is not None:
                 steps.add(row)
@@ -204,13 +204,13 @@ def fit_into(
         logged = None
         if place.mlflow is not None:
             of_checkpoint = earlier.get("mlflow_run")
-            about["mlflow_run"] = tracking.gone_on_with(
+            about["mlflow_run"] = runs.resume_or_start_run(
                 place.mlflow, work, of_checkpoint, inputs, what, params
             )
             logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
         try:
-            with tracking.followed(logged):
+            with runs.followed(logged):
                 fit(what, build, config, launch, checkpoints, logged)
         except KeyboardInterrupt:
             kept = max((one.step for one in checkpoints.found()), default=0)
@@ -229,14 +229,13 @@ def fit_into(
 @contextlib.contextmanager
 def held(work: Path, out: Path) -> Iterator[None]:
     """Keep other processes from training to the same place, until the block or this process ends."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"another process is training to {out}: wait for it, or give this one another directory"
-            ) from None
+
+    def refuse(process: str) -> None:
+        raise InputError(
+            f"process {process} is training to {out}: wait for it, or give this one another directory"
+        )
+
+    with lock(work / "lock", refuse):
         yield
 
 

@@ -18,10 +18,11 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from m3fm.artifacts import text_digest
-from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.config.sections import LaunchConfig, OptimizerConfig
+from m3fm.core.files import text_digest
+from m3fm.dataset.batch import Batch
 from m3fm.model.transformer import compile_transformers, recompute_activations
-from m3fm.training.batches import Batch, Objective, Share, Step, Waiting, by_step
+from m3fm.training.batches import Objective, Step, Waiting, WorkerBatches, by_step
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.planner import Unit
 from m3fm.training.recipe import learning_rate, parameter_groups
@@ -31,7 +32,7 @@ DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 VALIDATION = "validation/"
 """Before the names of losses that are not of the training."""
 
-Row = dict[str, float]
+StepMetrics = dict[str, float]
 """What there is to tell of a step: `step`, the losses by name, and how fast it went."""
 
 
@@ -43,7 +44,7 @@ class Worker:
     size: int
     device: torch.device
     checkpoints: Checkpoints
-    tell: Callable[[Row, bool], None]
+    tell: Callable[[StepMetrics, bool], None]
     """The first worker calls it after each step; True where a checkpoint follows."""
 
 
@@ -77,7 +78,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
         for row in history:
             worker.tell(row, False)
     steps = range(len(history), config.steps)
-    items = Waiting(Share(objective, worker.rank, worker.size).loaded(steps, launch))
+    items = Waiting(WorkerBatches(objective, worker.rank, worker.size).loaded(steps, launch))
     clock = Clock(items, worker.device)
     for step, work in zip(steps, by_step(items, steps)):
         losses, each = accumulate(objective, step, work, launch.precision, scaler, config.seed)
@@ -143,13 +144,13 @@ def accumulate(
 
 
 @torch.no_grad()
-def validate(objective: Objective, launch: LaunchConfig, worker: Worker) -> Row:
+def validate(objective: Objective, launch: LaunchConfig, worker: Worker) -> StepMetrics:
     """Mean losses of the validation's micro-batches, by name; nothing where there are none."""
     held_out: list[Step] = [None]
-    share = Share(objective, worker.rank, worker.size)
+    batches = WorkerBatches(objective, worker.rank, worker.size)
     losses = torch.zeros(2, len(objective.names), device=worker.device)
     objective.model.eval()
-    for _, unit, batch in share.loaded(held_out, launch):
+    for _, unit, batch in batches.loaded(held_out, launch):
         loss, _ = _loss(objective, unit, batch, worker.device, launch.precision)
         losses[:, objective.names.index(unit.name)] += torch.stack([loss.float(), losses.new_ones(())])
     objective.model.train()
@@ -167,13 +168,13 @@ def _loss(
         return objective.loss(unit, batch), len(next(iter(batch.values())))
 
 
-def mean_losses(names: list[str], losses: Tensor) -> Row:
+def mean_losses(names: list[str], losses: Tensor) -> StepMetrics:
     """Sums and counts [2 or more, n] to means, of those that were there."""
     total, count = losses[:2]
     return {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
 
 
-def score(row: Row) -> float | None:
+def score(row: StepMetrics) -> float | None:
     """The mean of a step's validation losses, if it has any."""
     losses = [value for name, value in row.items() if name.startswith(VALIDATION)]
     return sum(losses) / len(losses) if losses else None
@@ -199,7 +200,7 @@ class Clock:
         """Begin a step: what came before, validation and checkpoint, is not its own."""
         self.began, self.waited = time.monotonic(), self.items.seconds
 
-    def measured(self, samples: float) -> Row:
+    def measured(self, samples: float) -> StepMetrics:
         """Of the step that ends now, in which all workers together had so many samples."""
         seconds = time.monotonic() - self.began
         return {
@@ -218,7 +219,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def save_state(
-    directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], history: list[Row]
+    directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], history: list[StepMetrics]
 ) -> None:
     """Write all that a later start needs: weights, optimiser and scaler, and what was told of each step.
 
@@ -230,12 +231,14 @@ def save_state(
     (directory / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history))
 
 
-def read_history(directory: Path) -> list[Row]:
+def read_history(directory: Path) -> list[StepMetrics]:
     """What was told of each step so far."""
     return [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
 
 
-def restore(checkpoints: Checkpoints, model: nn.Module, stateful: Mapping[str, Stateful]) -> list[Row]:
+def restore(
+    checkpoints: Checkpoints, model: nn.Module, stateful: Mapping[str, Stateful]
+) -> list[StepMetrics]:
     """Read what `save_state` wrote last, if anything; gives the history."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary)

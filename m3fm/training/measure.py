@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m3fm.config import TEXT, Costs, RunConfig, Scale
+from m3fm.clinical.tasks import NO_YES, Task
+from m3fm.config.model import Scale
+from m3fm.config.sections import TEXT, Costs, RunConfig
+from m3fm.core.progress import tracked
+from m3fm.core.tokens import encode
+from m3fm.dataset.batch import Batch, collate, model_inputs
 from m3fm.dataset.mqa import corpus, retrieval_sample
 from m3fm.model.ctvit import CTViT
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
 from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import recompute_activations
-from m3fm.phrasing import identity_questions
-from m3fm.progress import tracked
-from m3fm.tasks import NO_YES, Task
-from m3fm.tokens import encode
-from m3fm.training.batches import Batch
+from m3fm.questions.grammar import task_id_questions
 from m3fm.training.loop import DTYPES
-from m3fm.training.objective import collate, model_inputs
 
 VOXEL_MM = (2.5, 0.7, 0.7)
 
@@ -75,7 +75,7 @@ def task_steps(run: RunConfig, device: torch.device) -> Iterator[tuple[str, int,
         texts = [retrieval_sample("clinical_yes_no", rng) for _ in range(samples)]
         given = model_inputs(collate(texts, tokenizer, run.model)) | inputs(run, task.scale, samples)
         batch = {name: tensor.to(device) for name, tensor in given.items() if tensor is not None}
-        questions, _ = zip(*identity_questions(run.train.identity_questions, rng))
+        questions, _ = zip(*task_id_questions(run.train.task_id_questions, rng))
         encoded = encode(tokenizer, questions, run.model.text.max_question_tokens)
         others = [torch.from_numpy(array).to(device) for array in encoded]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from m3fm.artifacts import Reference, source_digest
-from m3fm.config import RunConfig
+from m3fm.clinical.tasks import variant
+from m3fm.config.sections import RunConfig
+from m3fm.core.artifacts import Reference, source_digest
 from m3fm.dataset.mqa import check_labelled, check_trainable, corpus
 from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
-from m3fm.tasks import variant
 from m3fm.training.batches import Objective
 from m3fm.training.launch import Place, fit_into
 from m3fm.training.objective import Multitask

@@ -1,6 +1,5 @@
 """What pretraining and multitask training differ in: what to load, and what to compute."""
 
-from collections.abc import Sequence
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -12,17 +11,19 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from m3fm.config import ModelConfig, PretrainConfig, RunConfig, TrainConfig
+from m3fm.clinical.tasks import TASKS, Task, variant
+from m3fm.config.model import ModelConfig
+from m3fm.config.sections import PretrainConfig, RunConfig, TrainConfig
+from m3fm.core.tokens import encode
 from m3fm.ct import store, transforms
-from m3fm.dataset.mqa import Mqa, Sample
+from m3fm.dataset.batch import Batch, collate, model_inputs
+from m3fm.dataset.mqa import Mqa
 from m3fm.model.ctvit import CTViT
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.model.predictors import task_loss
-from m3fm.phrasing import identity_questions
-from m3fm.tasks import TASKS, Task, variant
-from m3fm.tokens import encode
-from m3fm.training.batches import Batch, Step
+from m3fm.questions.grammar import task_id_questions
+from m3fm.training.batches import Step
 from m3fm.training.costs import pretraining_costs, task_costs
 from m3fm.training.planner import TRAINING, VALIDATION, Unit, crop_units, task_units, validation_units
 
@@ -127,9 +128,9 @@ class Multitask:
             draw = partial(self.mqa.training_sample, unit.name, rng, self.config)
         samples = [draw() for _ in range(self.config.together(self.tasks[unit.name].scale))]
         batch = collate(samples, self.tokenizer, self.model_config)
-        questions, classes = zip(*identity_questions(self.config.identity_questions, rng))
+        questions, classes = zip(*task_id_questions(self.config.task_id_questions, rng))
         ids, mask = encode(self.tokenizer, questions, self.model_config.text.max_question_tokens)
-        extra = {"identity_ids": ids, "identity_mask": mask, "identity": self._classes[list(classes)]}
+        extra = {"task_id_ids": ids, "task_id_mask": mask, "identity": self._classes[list(classes)]}
         return {**batch, **{name: torch.from_numpy(array) for name, array in extra.items()}}
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
@@ -139,52 +140,14 @@ class Multitask:
         logits, task_logits = model(unit.name, **model_inputs(batch))
         assert task_logits is not None
         asked = torch.full((len(task_logits),), list(self.tasks).index(unit.name), device=logits.device)
-        others = model.task_logits(model.encode_question(batch["identity_ids"], batch["identity_mask"]))
+        others = model.task_logits(model.encode_question(batch["task_id_ids"], batch["task_id_mask"]))
         known = torch.cat([task_logits, others]).float()
         identity = F.cross_entropy(known, torch.cat([asked, batch["identity"]]))
         weights = self.config.class_weights.get(unit.name)
         answer = task_loss(task, logits, batch["label"], batch["mask"], weights)
-        return answer + self.config.identity_weight * identity
+        return answer + self.config.task_id_loss_weight * identity
 
 
 def _asked(mqa: Mqa) -> list[Task]:
     """The tasks of which there are questions."""
     return [task for name, task in mqa.tasks.items() if task.kind == "retrieval" or mqa.rows[name]]
-
-
-MODEL_INPUTS = (
-    "images", "voxel_size", "text_ids", "text_mask", "question_ids", "question_mask", "lung_mask",
-)  # fmt: skip
-
-
-def model_inputs(batch: Batch) -> dict[str, Tensor | None]:
-    """The arguments of `M3FM.forward` in a batch; None for what the task does not have."""
-    return {name: batch.get(name) for name in MODEL_INPUTS}
-
-
-def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig) -> Batch:
-    """Samples of one task to tensors."""
-    question_ids, question_mask = encode(
-        tokenizer,
-        [sample.question for sample in samples],
-        config.text.max_question_tokens,
-        config.text.close_truncated,
-    )
-    arrays = {
-        "question_ids": question_ids,
-        "question_mask": question_mask,
-        "label": np.asarray([sample.label for sample in samples], dtype=np.float32),
-        "mask": np.asarray([sample.mask for sample in samples], dtype=np.float32),
-    }
-    texts = [sample.text for sample in samples if sample.text is not None]
-    if texts:
-        limits = config.text.max_tokens, config.text.close_truncated
-        arrays["text_ids"], arrays["text_mask"] = encode(tokenizer, texts, *limits)
-    images = [sample.image for sample in samples if sample.image is not None]
-    if images:
-        arrays["images"] = np.stack(images)[:, None]
-        arrays["voxel_size"] = np.stack([s.voxel_size for s in samples if s.voxel_size is not None])
-    masks = [sample.lung_mask for sample in samples if sample.lung_mask is not None]
-    if masks:
-        arrays["lung_mask"] = np.stack(masks)
-    return {name: torch.from_numpy(array) for name, array in arrays.items()}

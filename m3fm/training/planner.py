@@ -6,8 +6,8 @@ from heapq import heapify, heapreplace
 
 import numpy as np
 
-from m3fm.config import TEXT, PretrainConfig, TrainConfig
-from m3fm.tasks import TASKS, Task
+from m3fm.clinical.tasks import TASKS, Task
+from m3fm.config.sections import TEXT, PretrainConfig, TrainConfig
 
 PLAN, TRAINING, VALIDATION = range(3)
 """What is drawn for, before every seed: NumPy takes [1] and [1, 0] for the same."""
@@ -20,7 +20,7 @@ class Unit:
     name: str
     index: int
     weight: float
-    """Share of its loss in the step's loss."""
+    """Fraction of the step's loss."""
     cost: float
     """Estimated work, in seconds where they were measured, in any unit otherwise."""
 
@@ -70,14 +70,14 @@ def assign(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
 
     A function of its arguments alone, so all workers agree on it without a word.
     """
-    shares: list[list[Unit]] = [[] for _ in range(workers)]
+    assigned: list[list[Unit]] = [[] for _ in range(workers)]
     loads = [(0.0, worker) for worker in range(workers)]
     heapify(loads)
     for unit in sorted(units, key=lambda unit: (-unit.cost, unit.name, unit.index)):
         load, worker = loads[0]
-        shares[worker].append(unit)
+        assigned[worker].append(unit)
         heapreplace(loads, (load + unit.cost, worker))
-    return shares
+    return assigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Forecast:
 
     workers: int
     step: float
-    """The longest share: what everybody waits for."""
+    """The longest work of one worker: what everybody waits for."""
     even: float
     """All work divided by the workers: no step is shorter."""
     whole: float
@@ -94,7 +94,7 @@ class Forecast:
 
     @property
     def efficiency(self) -> float:
-        """Share of the workers' time that is spent in work."""
+        """Fraction of the workers' time that is spent in work."""
         return self.even / self.step
 
     @property
@@ -110,7 +110,7 @@ class Forecast:
 def forecast(units: Sequence[Unit], workers: int) -> Forecast:
     """What a step takes by its units' costs, without the reduction of gradients and the update."""
     costs = sorted((unit.cost for unit in units), reverse=True)
-    step = max(sum(unit.cost for unit in share) for share in assign(units, workers))
+    step = max(sum(unit.cost for unit in work) for work in assign(units, workers))
     # Of the k n + 1 longest units, some worker of n has k + 1, which are no shorter than the last k + 1.
     ends = range(0, len(costs), workers)
     whole = max(sum(costs[end - k : end + 1]) for k, end in enumerate(ends))

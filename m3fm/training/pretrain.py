@@ -3,8 +3,8 @@
 from functools import partial
 from pathlib import Path
 
-from m3fm.artifacts import Reference, source_digest
-from m3fm.config import RunConfig
+from m3fm.config.sections import RunConfig
+from m3fm.core.artifacts import Reference, source_digest
 from m3fm.dataset.mqa import check_trainable
 from m3fm.model.checkpoint import write_config
 from m3fm.training.batches import Objective

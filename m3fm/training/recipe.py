@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from m3fm.config import OptimizerConfig
+from m3fm.config.sections import OptimizerConfig
 
 BLOCKS = "ctvit.encoder.blocks."
 """How the names of the image encoder's parameters begin."""

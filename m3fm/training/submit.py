@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3fm.config import RunConfig
-from m3fm.errors import InputError
+from m3fm.config.sections import RunConfig
+from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

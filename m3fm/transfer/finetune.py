@@ -4,7 +4,6 @@ What an interrupted run has finished is not done again: each fold of each varian
 the directory that is being written.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,26 +15,19 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from m3fm import tracking
-from m3fm.artifacts import (
-    Reference,
-    file_digest,
-    read_manifest,
-    seal,
-    source_digest,
-    to_json,
-    write_json,
-    written_whole,
-)
-from m3fm.cluster import ray_cluster
-from m3fm.config import FinetuneConfig, LaunchConfig, ModelConfig, OptimizerConfig, RunConfig
+from m3fm.clinical.tasks import Modality
+from m3fm.config.model import ModelConfig
+from m3fm.config.sections import FinetuneConfig, LaunchConfig, OptimizerConfig, RunConfig
+from m3fm.core.artifacts import Reference, read_manifest, seal, source_digest, written_whole
+from m3fm.core.files import file_digest, read_json, to_json, write_json
+from m3fm.core.progress import tracked
+from m3fm.core.ray import ray_cluster
 from m3fm.dataset.mqa import Mqa, corpus
 from m3fm.dataset.tables import SPLITS
 from m3fm.model.checkpoint import load_config
 from m3fm.model.text import load_tokenizer, train_tokenizer
-from m3fm.progress import tracked
-from m3fm.salt import Salt
-from m3fm.tasks import Modality
+from m3fm.privacy.pseudonyms import Salt
+from m3fm.tracking import runs
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.launch import held
 from m3fm.training.loop import Worker, train
@@ -135,8 +127,8 @@ def finetune(
         logged = None
         if mlflow is not None:
             about_run = {"task": task.name, "finetune": run.finetune.model_dump(mode="json")}
-            logged = mlflow, tracking.gone_on_with(mlflow, work, None, inputs, "fine-tuning", about_run)
-        with tracking.followed(logged):
+            logged = mlflow, runs.resume_or_start_run(mlflow, work, None, inputs, "fine-tuning", about_run)
+        with runs.followed(logged):
             _run_all(experiment, done)
             about = {
                 "left_out": found.left_out,
@@ -148,7 +140,7 @@ def finetune(
                 content = report.write(partial, task, found.cases, folds, found_by, about)
                 seal(partial, "finetuning.json", {**content, "inputs": inputs})
                 if logged is not None:
-                    tracking.tell(*logged, report.measures(content["table"]))
+                    runs.tell(*logged, report.measures(content["table"]))
         shutil.rmtree(work)
 
 
@@ -237,7 +229,7 @@ def _gathered(experiment: Experiment, folder: Path, name: str) -> np.ndarray:
     """The probabilities [rows, answers] of a row of the table, each from the fold in which it was tested."""
     probabilities = np.full((len(experiment.cases), len(experiment.task.answers)), np.nan)
     for fold, (_, tested) in enumerate(experiment.folds):
-        probabilities[list(tested)] = json.loads(_of_fold(folder, name, fold).read_text())
+        probabilities[list(tested)] = read_json(_of_fold(folder, name, fold))
     return probabilities
 
 

@@ -9,15 +9,16 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from m3fm.config import FinetuneConfig, ModelConfig
+from m3fm.clinical.tasks import Modality, reading
+from m3fm.config.model import ModelConfig
+from m3fm.config.sections import FinetuneConfig
+from m3fm.dataset.batch import Batch, collate, model_inputs
 from m3fm.dataset.mqa import Mqa, Sample, joined
 from m3fm.dataset.tables import SPLITS
 from m3fm.model.checkpoint import transfer_weights
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
-from m3fm.model.predictors import task_loss
-from m3fm.tasks import Modality, reading
-from m3fm.training.batches import Batch, Step
-from m3fm.training.objective import collate, model_inputs
+from m3fm.training.batches import Step
 from m3fm.training.planner import Unit
 from m3fm.transfer.rows import Case, sentences
 from m3fm.transfer.task_file import TaskFile

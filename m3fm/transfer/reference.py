@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from m3fm.config import FinetuneConfig
+from m3fm.config.sections import FinetuneConfig
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 EMPHYSEMA_HU, AERATED_HU, DENSE_HU, BONE_HU = -950, -700, -200, 150
@@ -41,11 +41,11 @@ def image_features(voxels: NDArray[np.int16], voxel_size: Sequence[float]) -> di
     found |= {
         "volume_ml": hu.size * ml,
         "lung_ml": float(lung.sum()) * ml,
-        "share_lung": float(lung.mean()),
-        "share_emphysema": float((hu < EMPHYSEMA_HU).mean()),
-        "share_ground_glass": float(((hu >= AERATED_HU) & lung).mean()),
-        "share_soft": float(((hu >= DENSE_HU) & (hu < BONE_HU)).mean()),
-        "share_bone": float((hu >= BONE_HU).mean()),
+        "fraction_lung": float(lung.mean()),
+        "fraction_emphysema": float((hu < EMPHYSEMA_HU).mean()),
+        "fraction_ground_glass": float(((hu >= AERATED_HU) & lung).mean()),
+        "fraction_soft": float(((hu >= DENSE_HU) & (hu < BONE_HU)).mean()),
+        "fraction_bone": float((hu >= BONE_HU).mean()),
     }
     for axis, name in enumerate(("slices", "rows", "columns")):
         steps = np.abs(np.diff(hu, axis=axis)) / voxel_size[axis]

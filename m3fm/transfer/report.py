@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from m3fm.artifacts import text_digest, to_json
-from m3fm.dataset.predictions import BESIDE
+from m3fm.core.files import text_digest, to_json
+from m3fm.dataset.prediction_table import BESIDE
 from m3fm.evaluation import figures
 from m3fm.evaluation.report import framed
 from m3fm.transfer.rows import Case, Fold

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from sklearn.model_selection import StratifiedGroupKFold
 
+from m3fm.clinical.tasks import LUNGS
 from m3fm.cohort.tables import NOT_KNOWN, Table
-from m3fm.dataset.rows import Row
-from m3fm.errors import InputError
-from m3fm.salt import VARIABLE, Salt
-from m3fm.tasks import LUNGS
+from m3fm.config.sections import SALT_VARIABLE
+from m3fm.core.errors import InputError
+from m3fm.dataset.rows import LabelledRow
+from m3fm.privacy.pseudonyms import Salt
 from m3fm.transfer.task_file import TaskFile
 
 Fold = tuple[tuple[int, ...], tuple[int, ...]]
@@ -28,7 +29,7 @@ Fold = tuple[tuple[int, ...], tuple[int, ...]]
 class Case:
     """A row of the table whose exam is in the dataset."""
 
-    row: Row
+    row: LabelledRow
     clinical: dict[str, str]
     """What is known, by column, as it stands in the table."""
 
@@ -74,7 +75,7 @@ def find_cases(task: TaskFile, dataset: Path, salt: Salt) -> Cases:
         if label is None or exam in (NO_PATIENT, NO_EXAM):
             left_out[NO_LABEL if label is None else exam] += 1
             continue
-        row = Row(exam, patient, side, -1, -1, (float(label),), (1.0,))
+        row = LabelledRow(exam, patient, side, -1, -1, (float(label),), (1.0,))
         known = {name: cell for name, cell in zip(task.clinical, cells) if not re.fullmatch(NOT_KNOWN, cell)}
         cases.append(Case(row, known))
     _check(task, cases, left_out)
@@ -112,7 +113,7 @@ def _check(task: TaskFile, cases: list[Case], left_out: Counter[str]) -> None:
         why = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
         raise InputError(
             f"{path}, {task.table.patient}: no row is of an exam of the dataset"
-            f" ({why or 'the table is empty'}); is {VARIABLE} the one that it was curated with?"
+            f" ({why or 'the table is empty'}); is {SALT_VARIABLE} the one that it was curated with?"
         )
     keys = Counter((case.row.exam, case.row.side) for case in cases)
     repeated = sum(count > 1 for count in keys.values())

@@ -6,9 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
-from m3fm.config import Config, ModelConfig, Scale, first_problem
-from m3fm.errors import InputError
-from m3fm.tasks import TASKS, Region, Task
+from m3fm.clinical.tasks import TASKS, Region, Task
+from m3fm.config.base import Config, first_problem
+from m3fm.config.model import ModelConfig, Scale
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_yaml
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -118,12 +120,7 @@ def read(path: Path) -> TaskFile:
 
     The table's path is then as seen from here.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError(f"{path} describes no task: it must hold keys such as name, answers and table")
     answers = content.get("answers")

@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from kfp import dsl, kubernetes
 
-from components.curate.component import curate
-from components.evaluate.component import evaluate
-from components.export.component import export
-from components.pretrain.component import pretrain
-from components.register.component import register
-from components.simulate.component import simulate
-from components.train.component import train
-from components.validate.component import validate
-from components.version.component import version
-from m3fm.salt import VARIABLE
+from m3fm.config.sections import SALT_VARIABLE
+from m3fm_kfp.components.curate.component import curate
+from m3fm_kfp.components.evaluate.component import evaluate
+from m3fm_kfp.components.export.component import export
+from m3fm_kfp.components.pretrain.component import pretrain
+from m3fm_kfp.components.register.component import register
+from m3fm_kfp.components.simulate.component import simulate
+from m3fm_kfp.components.train.component import train
+from m3fm_kfp.components.validate.component import validate
+from m3fm_kfp.components.version.component import version
 
 CLAIM, MOUNT = "m3fm", "/m3fm"
 """On a cluster the steps share a volume: `state` is a directory below its mount."""
@@ -42,7 +42,7 @@ def _registered(cohort: str, kind: str, config: str, code: str, commit: str, sta
     """The chain from curation on."""
     run = {"config": config, "code": code, "state": state}
     dataset = curate(cohort=cohort, kind=kind, **run)
-    kubernetes.use_secret_as_env(dataset, SALT_SECRET, {SALT_KEY: VARIABLE}, optional=True)
+    kubernetes.use_secret_as_env(dataset, SALT_SECRET, {SALT_KEY: SALT_VARIABLE}, optional=True)
     validation = validate(dataset=dataset.output, code=code, state=state)
     versioned = version(dataset=dataset.output, validation=validation.output, state=state)
     pretrained = pretrain(dataset=dataset.output, validation=validation.output, **run).after(versioned)

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3fm.artifacts import Reference, seal
-from m3fm.environment import State
-from m3fm.presets import preset
-from m3fm.tasks import TASKS
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import preset
+from m3fm.core.artifacts import Reference, seal
+from m3fm.core.state import State
 
 COMMANDS = [
     "demo",
@@ -166,7 +166,7 @@ def test_simulate_writes_what_params_say_and_nothing_outside(tmp_path):
 
 
 def test_environment_keeps_a_command_in_the_state_directory(tmp_path):
-    command = [sys.executable, "-m", "m3fm.environment", sys.executable, "-c"]
+    command = [sys.executable, "-m", "m3fm.core.state", sys.executable, "-c"]
     code = "import os, tempfile; print(tempfile.gettempdir(), os.environ['DVC_SITE_CACHE_DIR'])"
     settings = State(tmp_path).settings()
     clean = {name: value for name, value in os.environ.items() if name not in settings}

@@ -3,20 +3,20 @@
 import pytest
 import yaml
 
-from m3fm.errors import InputError
-from m3fm.presets import load
+from m3fm.config.presets import load
+from m3fm.core.errors import InputError
 
 WRONG = [
     ("simulate.patients", 0),
     ("simulate.rows", -4),
     ("simulate.slices", [70, 64]),
     ("simulate.field_of_view_mm", float("nan")),
-    ("simulate.broken_share", 1.5),
+    ("simulate.broken_fraction", 1.5),
     ("simulate.seed", -1),
     ("curate.min_slices", -5),
-    ("curate.val_share", 2),
-    ("curate.test_share", float("nan")),
-    ("curate.test_share", 0.95),
+    ("curate.val_fraction", 2),
+    ("curate.test_fraction", float("nan")),
+    ("curate.test_fraction", 0.95),
     ("model.width", 0),
     ("model.scales.heart.shape", [0, 32, 32]),
     ("pretrain.mask_ratio", 1.5),
@@ -26,8 +26,8 @@ WRONG = [
     ("train.batch", 4),
     ("train.retrieval_batch", 4),
     ("train.text_micro_batch", 3),
-    ("train.identity_questions", 0),
-    ("train.identity_weight", 0),
+    ("train.task_id_questions", 0),
+    ("train.task_id_loss_weight", 0),
     ("train.optimizer.lr", float("inf")),
     ("train.tasks", ["emphysem"]),
     ("train.modality", "pictures"),

@@ -4,9 +4,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from m3fm.clinical import AGE_UNKNOWN, NEVER
-from m3fm.cohort.source import Nodule, Risk, open_source
-from m3fm.errors import InputError
+from m3fm.clinical.elements import AGE_UNKNOWN, NEVER
+from m3fm.clinical.records import Nodule, Risk
+from m3fm.cohort.source import open_source
+from m3fm.core.errors import InputError
 
 EXAMS = [
     {

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m3fm.clinical.records import Nodule
+from m3fm.clinical.tasks import TASKS
 from m3fm.cohort import labels
-from m3fm.cohort.source import Nodule
-from m3fm.config import LabelConfig
-from m3fm.tasks import TASKS
+from m3fm.config.sections import LabelConfig
 
 DAYS = st.one_of(st.none(), st.integers(-100, 4000))
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from m3fm.cohort.selection import decide
 from m3fm.cohort.source import open_source
-from m3fm.config import LabelConfig
-from m3fm.errors import InputError
+from m3fm.config.sections import LabelConfig
+from m3fm.core.errors import InputError
 
 CASES = [
     {

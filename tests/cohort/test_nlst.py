@@ -3,13 +3,15 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, sentences
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER
+from m3fm.clinical.records import Nodule
 from m3fm.cohort import labels
 from m3fm.cohort.nlst import _PERSON_COLUMNS
 from m3fm.cohort.selection import decide
-from m3fm.cohort.source import Nodule, open_source
-from m3fm.config import LabelConfig
-from m3fm.errors import InputError
+from m3fm.cohort.source import open_source
+from m3fm.config.sections import LabelConfig
+from m3fm.core.errors import InputError
+from m3fm.transfer.rows import sentences
 
 PERSON = dict.fromkeys(_PERSON_COLUMNS, ".N")
 PERSON |= {column: "0" for column in PERSON if column.startswith(("diag", "canc", "fam", "loc"))}

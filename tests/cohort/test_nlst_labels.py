@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from m3fm.cohort.nlst import _PERSON_COLUMNS
 from m3fm.cohort.source import open_source
-from m3fm.config import LabelConfig
+from m3fm.config.sections import LabelConfig
 from m3fm.dataset.tables import Exam, label_rows
 
 ABNORMALITIES = {

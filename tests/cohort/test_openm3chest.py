@@ -5,12 +5,14 @@ import json
 import pydicom
 import pytest
 
-from m3fm.clinical import AGE_UNKNOWN, sentences
+from m3fm.clinical.elements import AGE_UNKNOWN
+from m3fm.clinical.records import Risk
 from m3fm.cohort.labels import nodule_labels
-from m3fm.cohort.source import Risk, open_source
+from m3fm.cohort.source import open_source
 from m3fm.cohort.splits import TEST_ONLY, patient_strata
+from m3fm.core.errors import InputError
 from m3fm.ct.headers import CT_IMAGE
-from m3fm.errors import InputError
+from m3fm.transfer.rows import sentences
 
 CLINICAL = {
     "demo": {

@@ -5,10 +5,16 @@ import re
 import numpy as np
 import pytest
 
-from m3fm import foreign, wordings
-from m3fm.phrasing import NO_TASK, identity_questions, question, sentence
-from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS
+from m3fm.clinical.tasks import TASKS
+from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
+from m3fm.questions.grammar import (
+    IN_SCOPE,
+    NO_TASK,
+    OUT_OF_SCOPE_WORDS,
+    question,
+    sentence,
+    task_id_questions,
+)
 
 NAMES = (*TASKS, NO_TASK)
 
@@ -47,15 +53,15 @@ def test_no_sentence_is_of_two_tasks(sentences):
 
 
 def test_every_frame_of_a_task_is_also_filled_with_what_none_answers():
-    asked = {frame for filled in wordings.FILLINGS.values() for frame in filled}
-    assert set(wordings.FILLINGS) == set(TASKS)
-    assert asked <= set(foreign.FILLINGS) <= set(wordings.FRAMES)
+    asked = {frame for filled in IN_SCOPE["fillings"].values() for frame in filled}
+    assert set(IN_SCOPE["fillings"]) == set(TASKS)
+    assert asked <= set(OUT_OF_SCOPE_WORDS["fillings"]) <= set(IN_SCOPE["frames"])
 
 
 def test_every_rule_is_used():
-    rules = wordings.RULES | foreign.RULES
-    texts = [*rules.values(), *wordings.FRAMES.values()]
-    for filled in (*wordings.FILLINGS.values(), foreign.FILLINGS):
+    rules = IN_SCOPE["rules"] | OUT_OF_SCOPE_WORDS["rules"]
+    texts = [*rules.values(), *IN_SCOPE["frames"].values()]
+    for filled in (*IN_SCOPE["fillings"].values(), OUT_OF_SCOPE_WORDS["fillings"]):
         texts += filled.values()
     used = {name for text in texts for name in re.findall(r"<(\w+)>", text)}
     assert used - {"element"} == set(rules) | {"lasting"}
@@ -63,15 +69,15 @@ def test_every_rule_is_used():
 
 def test_half_of_the_questions_are_of_no_task():
     for count in (1, 2, 16):
-        classes = [number for _, number in identity_questions(count, np.random.default_rng(count))]
+        classes = [number for _, number in task_id_questions(count, np.random.default_rng(count))]
         assert len(classes) == count
         assert classes.count(len(TASKS)) == count - count // 2
-    many = identity_questions(2000, np.random.default_rng(0))
+    many = task_id_questions(2000, np.random.default_rng(0))
     assert {number for _, number in many} == set(range(len(TASKS) + 1))
 
 
 def test_the_same_seed_gives_the_same_questions():
-    first, again, other = (identity_questions(50, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, again, other = (task_id_questions(50, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == again != other
 
 

@@ -1,4 +1,5 @@
-from m3fm.questions import (
+from m3fm.clinical.tasks import SCREENING
+from m3fm.questions.bank import (
     DIAGNOSIS_AGE_QUESTIONS,
     DIAGNOSIS_QUESTIONS,
     FAMILY_QUESTIONS,
@@ -7,7 +8,6 @@ from m3fm.questions import (
     QUESTIONS,
     STATUS_QUESTIONS,
 )
-from m3fm.tasks import SCREENING
 
 ALL = [question for questions in QUESTIONS.values() for question in questions] + list(OUT_OF_SCOPE)
 

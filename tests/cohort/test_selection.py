@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from m3fm.cohort import idc
 from m3fm.cohort.selection import KEPT, LISTING, RULES, decide, kept_series, summary
 from m3fm.cohort.source import open_source
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 
 INDEX_SCHEMA = pa.schema(
     [

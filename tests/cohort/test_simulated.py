@@ -1,11 +1,13 @@
 import pytest
 
-from m3fm.clinical import AGE_UNKNOWN, ELEMENTS, NEVER, nodule_report, sentences
+from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER
+from m3fm.clinical.sentences import nodule_report
+from m3fm.clinical.tasks import TASKS, YEARS
 from m3fm.cohort.labels import nodule_labels
 from m3fm.cohort.selection import decide
 from m3fm.cohort.source import open_source
-from m3fm.config import SimulateConfig
-from m3fm.tasks import TASKS, YEARS
+from m3fm.config.sections import SimulateConfig
+from m3fm.transfer.rows import sentences
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import pytest
 from m3fm.cohort.dicom_folder import SECONDARY_CAPTURE
 from m3fm.cohort.selection import KEPT, decide
 from m3fm.cohort.source import KINDS, files_below, open_source
+from m3fm.core.errors import InputError
 from m3fm.ct.headers import CT_IMAGE
-from m3fm.errors import InputError
 
 
 def test_an_unknown_kind_names_the_known_ones(tmp_path):

@@ -4,41 +4,41 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from m3fm.cohort.source import ExamRecord, Risk
+from m3fm.clinical.records import ExamRecord, Risk
 from m3fm.cohort.splits import TEST_ONLY, patient_strata, split_patients
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
 
 COHORTS = st.dictionaries(st.text("0123456789", min_size=1, max_size=6), st.sampled_from("abc"), max_size=200)
-SHARES = st.sampled_from([(0.1, 0.3), (0.0, 0.0), (0.15, 0.2), (0.5, 0.5)])
+FRACTIONS = st.sampled_from([(0.1, 0.3), (0.0, 0.0), (0.15, 0.2), (0.5, 0.5)])
 SEEDS = st.integers(0, 3)
 
 
-def config_of(shares, seed):
-    return CurateConfig(val_share=shares[0], test_share=shares[1], seed=seed)
+def config_of(fractions, seed):
+    return CurateConfig(val_fraction=fractions[0], test_fraction=fractions[1], seed=seed)
 
 
-@given(COHORTS, SHARES, SEEDS)
-def test_each_patient_has_one_split_and_strata_keep_the_shares(strata, shares, seed):
-    splits = split_patients(strata, config_of(shares, seed))
+@given(COHORTS, FRACTIONS, SEEDS)
+def test_each_patient_has_one_split_and_strata_keep_the_fractions(strata, fractions, seed):
+    splits = split_patients(strata, config_of(fractions, seed))
     assert splits.keys() == strata.keys()
     for stratum, size in Counter(strata.values()).items():
         counts = Counter(splits[patient] for patient in strata if strata[patient] == stratum)
-        assert abs(counts["val"] - size * shares[0]) <= 1
-        assert abs(counts["test"] - size * shares[1]) <= 1
-        assert abs(counts["train"] - size * (1 - sum(shares))) <= 1
+        assert abs(counts["val"] - size * fractions[0]) <= 1
+        assert abs(counts["test"] - size * fractions[1]) <= 1
+        assert abs(counts["train"] - size * (1 - sum(fractions))) <= 1
 
 
-@given(COHORTS, SHARES, SEEDS, st.randoms())
-def test_the_order_of_patients_does_not_matter(strata, shares, seed, shuffler: random.Random):
+@given(COHORTS, FRACTIONS, SEEDS, st.randoms())
+def test_the_order_of_patients_does_not_matter(strata, fractions, seed, shuffler: random.Random):
     shuffled = list(strata.items())
     shuffler.shuffle(shuffled)
-    config = config_of(shares, seed)
+    config = config_of(fractions, seed)
     assert split_patients(dict(shuffled), config) == split_patients(strata, config)
 
 
-@given(COHORTS, SHARES, SEEDS, st.sampled_from("abc"))
-def test_a_new_patient_moves_at_most_two_of_its_own_stratum(strata, shares, seed, stratum):
-    config = config_of(shares, seed)
+@given(COHORTS, FRACTIONS, SEEDS, st.sampled_from("abc"))
+def test_a_new_patient_moves_at_most_two_of_its_own_stratum(strata, fractions, seed, stratum):
+    config = config_of(fractions, seed)
     before = split_patients(strata, config)
     after = split_patients({**strata, "new": stratum}, config)
     moved = [patient for patient in strata if before[patient] != after[patient]]
@@ -99,9 +99,9 @@ def split_exams(exams, config, independent=False):
     return strata, split_patients(strata, config)
 
 
-@given(EXAMS, SHARES, SEEDS, st.booleans())
-def test_no_patient_of_a_test_is_learned_from(exams, shares, seed, independent):
-    _, splits = split_exams(exams, config_of(shares, seed), independent)
+@given(EXAMS, FRACTIONS, SEEDS, st.booleans())
+def test_no_patient_of_a_test_is_learned_from(exams, fractions, seed, independent):
+    _, splits = split_exams(exams, config_of(fractions, seed), independent)
     sets = {
         name: {exam.patient_id for exam in exams if splits[exam.patient_id] == name}
         for name in ("train", "val", "test")
@@ -111,12 +111,12 @@ def test_no_patient_of_a_test_is_learned_from(exams, shares, seed, independent):
     assert tested <= sets["test"]
 
 
-@given(EXAMS, SHARES, SEEDS)
-def test_events_are_shared_out_alike(exams, shares, seed):
-    strata, splits = split_exams(exams, config_of(shares, seed))
+@given(EXAMS, FRACTIONS, SEEDS)
+def test_events_are_shared_out_alike(exams, fractions, seed):
+    strata, splits = split_exams(exams, config_of(fractions, seed))
     for stratum, size in Counter(name for name in strata.values() if name != TEST_ONLY).items():
         tested = sum(splits[patient] == "test" for patient in strata if strata[patient] == stratum)
-        assert abs(tested - size * shares[1]) <= 1
+        assert abs(tested - size * fractions[1]) <= 1
         # A stratum is all that happened: its patients have the same events.
         events = {
             frozenset(
@@ -135,9 +135,9 @@ def test_events_are_shared_out_alike(exams, shares, seed):
         assert len(events) == 1
 
 
-@given(EXAMS, SHARES, SEEDS)
-def test_a_patient_that_is_tested_only_changes_nobody_elses_split(exams, shares, seed):
-    _, before = split_exams(exams, config_of(shares, seed))
+@given(EXAMS, FRACTIONS, SEEDS)
+def test_a_patient_that_is_tested_only_changes_nobody_elses_split(exams, fractions, seed):
+    _, before = split_exams(exams, config_of(fractions, seed))
     joined = [*exams, ExamRecord(patient_id="new", timepoint=0, test_only=True)]
-    _, after = split_exams(joined, config_of(shares, seed))
+    _, after = split_exams(joined, config_of(fractions, seed))
     assert {patient: split for patient, split in after.items() if patient != "new"} == before

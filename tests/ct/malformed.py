@@ -254,15 +254,15 @@ def signed(slices):
         series.store(tags, series.stored(tags) - 1024)
 
 
-def padding(share, intercept=0):
-    """A share of the rows is padding of the value -2000; the intercept that the values are stored for."""
+def padding(fraction, intercept=0):
+    """A fraction of the rows is padding of the value -2000; the intercept that the values are stored for."""
 
     def edit(slices):
         for tags in slices:
             tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 16, 15, 1
             tags.RescaleIntercept = intercept
             values = series.stored(tags) - 1024 - intercept
-            values[: round(share * SIZE)] = -2000
+            values[: round(fraction * SIZE)] = -2000
             series.store(tags, values)
             tags.add_new("PixelPaddingValue", "SS", -2000)
 

@@ -9,11 +9,11 @@ import pytest
 import SimpleITK as sitk
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from m3fm.core.errors import InputError
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.headers import read_header
 from m3fm.ct.pixels import read_hu
-from m3fm.errors import InputError
 
 HU = series.volume()
 

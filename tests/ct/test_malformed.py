@@ -12,9 +12,9 @@ import pytest
 from malformed import CHEST, DAMAGED, KEPT, KINDS, NO_DICOM, SLICES
 from pydicom.uid import ExplicitVRLittleEndian
 
-from m3fm.artifacts import read_manifest
 from m3fm.cohort.source import open_source
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
+from m3fm.core.artifacts import read_manifest
 from m3fm.ct import dicom
 from m3fm.ct.geometry import REASONS, Rejected
 from m3fm.ct.headers import NAMELESS
@@ -23,7 +23,7 @@ from m3fm.dataset.curate import curate
 from m3fm.dataset.examine import CRASHED, quiet_pydicom
 from m3fm.dataset.tables import MEASURED
 from m3fm.dataset.validate import validate
-from m3fm.salt import Salt
+from m3fm.privacy.pseudonyms import Salt
 
 MIN_SLICES = 20
 
@@ -153,7 +153,7 @@ def test_the_geometry_of_what_was_rejected_is_on_record(curated):
     assert of["one slice smaller"].isna()["rows"]
     assert of["one slice scaled"].isna()["voxel_y"]
     assert of["one slice turned"].isna()["gaps"]
-    assert of["rescale forgotten"]["soft_share"] > 0.05 > of["rescale forgotten"]["air_share"]
+    assert of["rescale forgotten"]["soft_fraction"] > 0.05 > of["rescale forgotten"]["air_fraction"]
     assert of["rescale forgotten in one slice"]["jump_hu"] == pytest.approx(1024, abs=50)
     assert of["abdomen"]["air_hu"] == pytest.approx(-1000, abs=10)
     twice = of["the same files twice"]

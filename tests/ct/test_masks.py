@@ -17,15 +17,15 @@ from pydicom.pixels.utils import pack_bits
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from scipy import ndimage
 
-from m3fm.artifacts import read_manifest
+from m3fm.clinical.tasks import BOXES
 from m3fm.cohort.dicom_folder import DicomFolder
-from m3fm.config import CurateConfig, RegionsConfig
+from m3fm.config.sections import CurateConfig, RegionsConfig
+from m3fm.core.artifacts import read_manifest
+from m3fm.core.errors import InputError
 from m3fm.ct import dicom, masks
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.volume import Series, to_nifti
 from m3fm.dataset.curate import curate
-from m3fm.errors import InputError
-from m3fm.tasks import BOXES
 
 LABELS = {value: masks.TOTAL[value] for value in (10, 11, 12, 13, 14, 51)}
 UID = "1.2.3"

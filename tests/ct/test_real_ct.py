@@ -9,14 +9,14 @@ import pytest
 import SimpleITK as sitk
 
 from m3fm.cohort.source import open_source
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.regions import find_regions
 from m3fm.ct.store import open_volume
 from m3fm.ct.volume import read_nifti, write_nifti
 from m3fm.dataset.examine import WORK, examine, read_record
-from m3fm.salt import Salt
+from m3fm.privacy.pseudonyms import Salt
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 A0001, A0002, CIP = "chest_ct_A0001_B_64sl", "chest_ct_A0002_B40f_30sl", "cip_ct64_dicom_79sl"

@@ -69,9 +69,9 @@ def assert_tight(box, mask, voxel_size, at_most=10.0):
     assert distance.max() <= at_most, distance
 
 
-def assert_inside(box, mask, share):
+def assert_inside(box, mask, fraction):
     z0, z1, y0, y1, x0, x1 = box
-    assert mask[z0:z1, y0:y1, x0:x1].sum() >= share * mask.sum()
+    assert mask[z0:z1, y0:y1, x0:x1].sum() >= fraction * mask.sum()
 
 
 @pytest.mark.parametrize("voxel_size", [COARSE, FINE])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from m3fm.config import Scale
+from m3fm.config.model import Scale
 from m3fm.ct import transforms
 from m3fm.ct.store import open_volume, write_volume
 
@@ -33,7 +33,9 @@ def test_window_takes_its_ends_to_one():
 @settings(max_examples=80)
 @given(before=shapes, target=shapes, spacing=spacings)
 def test_fit_keeps_the_physical_extent_or_the_voxel_size(before, target, spacing):
-    fitted, size = transforms.fit(np.zeros(before, np.int16), whole(np.zeros(before)), spacing, target)
+    fitted, size = transforms.crop_and_resize(
+        np.zeros(before, np.int16), whole(np.zeros(before)), spacing, target
+    )
     assert fitted.shape == target
     assert fitted.dtype == np.float32
     for length, new, old_mm, new_mm in zip(before, target, spacing, size, strict=True):
@@ -47,7 +49,7 @@ def test_fit_keeps_the_physical_extent_or_the_voxel_size(before, target, spacing
 @given(before=shapes, target=shapes, value=st.integers(-1024, 3000))
 def test_fit_keeps_a_constant_and_pads_evenly_with_air(before, target, value):
     voxels = np.full(before, value, np.int16)
-    fitted, _ = transforms.fit(voxels, whole(voxels), (1.0, 1.0, 1.0), target)
+    fitted, _ = transforms.crop_and_resize(voxels, whole(voxels), (1.0, 1.0, 1.0), target)
     inside = np.zeros(target, bool)
     starts = [(new - min(length, new)) // 2 for length, new in zip(before, target, strict=True)]
     inside[tuple(slice(s, s + min(n, t)) for s, n, t in zip(starts, before, target, strict=True))] = True
@@ -63,7 +65,7 @@ def test_shrinking_moves_nothing(axis):
     voxels[8:12, 10:14, 15:19] = 1000
     target = list(shape)
     target[axis] = 11
-    fitted, size = transforms.fit(voxels, whole(voxels), (2.0, 1.5, 0.5), tuple(target))
+    fitted, size = transforms.crop_and_resize(voxels, whole(voxels), (2.0, 1.5, 0.5), tuple(target))
     old = (np.array(ndimage.center_of_mass(voxels)) + 0.5) * (2.0, 1.5, 0.5)
     new = (np.array(ndimage.center_of_mass(fitted)) + 0.5) * size
     np.testing.assert_allclose(new, old, atol=0.02)
@@ -73,14 +75,14 @@ def test_shrinking_to_half_averages_neighbours():
     """By hand: at half the size a triangle two voxels wide weighs 1/8, 3/8, 3/8, 1/8."""
     voxels = np.zeros((1, 1, 8), np.int16)
     voxels[0, 0] = [0, 0, 800, 0, 0, 0, 0, 0]
-    fitted, _ = transforms.fit(voxels, whole(voxels), (1.0, 1.0, 1.0), (1, 1, 4))
+    fitted, _ = transforms.crop_and_resize(voxels, whole(voxels), (1.0, 1.0, 1.0), (1, 1, 4))
     np.testing.assert_allclose(fitted.ravel(), [800 / 7, 300, 0, 0], rtol=1e-5)
 
 
 def test_shrinking_does_not_alias():
     """A checkerboard far too fine for the new grid becomes grey, not a new pattern."""
     voxels = (np.indices((4, 96, 96)).sum(0) % 2 * 1000).astype(np.int16)
-    fitted, _ = transforms.fit(voxels, whole(voxels), (1.0, 1.0, 1.0), (4, 30, 30))
+    fitted, _ = transforms.crop_and_resize(voxels, whole(voxels), (1.0, 1.0, 1.0), (4, 30, 30))
     assert np.abs(fitted - 500).max() < 30
 
 
@@ -105,8 +107,10 @@ def test_resize_interpolates_linearly_when_it_enlarges():
 def test_filled_is_where_fit_pads_nothing(box_size, target):
     d, h, w = box_size
     box = (1, 1 + d, 2, 2 + h, 0, w)
-    fitted, _ = transforms.fit(np.full((d + 2, h + 2, w), 9, np.int16), box, (1.0, 1.0, 1.0), target)
-    np.testing.assert_array_equal(transforms.filled(box, target), fitted > -500)
+    fitted, _ = transforms.crop_and_resize(
+        np.full((d + 2, h + 2, w), 9, np.int16), box, (1.0, 1.0, 1.0), target
+    )
+    np.testing.assert_array_equal(transforms.crop_mask(box, target), fitted > -500)
 
 
 def test_fit_of_a_memory_map_reads_only_the_box(tmp_path):
@@ -116,7 +120,9 @@ def test_fit_of_a_memory_map_reads_only_the_box(tmp_path):
     del large
     volume = open_volume(path)
     tracemalloc.start()
-    fitted, _ = transforms.fit(volume, (700, 710, 300, 320, 300, 320), (1.0, 1.0, 1.0), (10, 20, 20))
+    fitted, _ = transforms.crop_and_resize(
+        volume, (700, 710, 300, 320, 300, 320), (1.0, 1.0, 1.0), (10, 20, 20)
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (fitted == 7).all()
@@ -134,7 +140,7 @@ def test_fit_scale_is_the_window_of_the_fit(tmp_path):
     assert values.shape == scale.shape
     assert values.dtype == size.dtype == np.float32
     np.testing.assert_allclose(size, [3 * 17 / 8, 0.8 * 38 / 16, 0.7], rtol=1e-6)
-    hu, _ = transforms.fit(voxels, box, (3.0, 0.8, 0.7), scale.shape)
+    hu, _ = transforms.crop_and_resize(voxels, box, (3.0, 0.8, 0.7), scale.shape)
     np.testing.assert_array_equal(values, transforms.window(hu, scale.hu_window))
     assert (values[:, :, :11] == transforms.window(np.array([-1000]), scale.hu_window)).all()
 

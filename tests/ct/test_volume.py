@@ -9,12 +9,12 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3fm.core.errors import InputError
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected, canonical
 from m3fm.ct.plausible import check_hu, measure_hu
 from m3fm.ct.store import open_volume, write_volume
 from m3fm.ct.volume import Series, read_nifti, write_nifti
-from m3fm.errors import InputError
 
 HU = series.volume()
 RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -9,7 +9,8 @@ import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from m3fm.cohort.source import ExamRecord, Nodule, Risk, files_below, listing_digest
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.cohort.source import files_below, listing_digest
 
 PATIENTS = 4
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import chests
 import pytest
 
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
 from m3fm.dataset.curate import curate
 
 
@@ -51,7 +51,7 @@ def running_cluster(_one_token):
     """A Ray cluster that another process holds: its address."""
     script = (
         "import ray\n"
-        "from m3fm.cluster import ray_cluster\n"
+        "from m3fm.core.ray import ray_cluster\n"
         "with ray_cluster(2):\n"
         "    print(ray.get_runtime_context().gcs_address, flush=True)\n"
         "    input()\n"

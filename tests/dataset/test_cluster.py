@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from m3fm import cluster
+from m3fm.core import ray as cluster
 
 
 def leftovers() -> set[Path]:
@@ -28,7 +28,7 @@ def listening() -> set[str]:
 
 def test_import_is_light():
     subprocess.run(
-        [sys.executable, "-c", "import m3fm.cluster, sys; assert 'ray' not in sys.modules"], check=True
+        [sys.executable, "-c", "import m3fm.core.ray, sys; assert 'ray' not in sys.modules"], check=True
     )
 
 
@@ -78,7 +78,7 @@ def test_directory_is_short_wherever_temporary_files_are(monkeypatch, tmp_path):
 def test_a_fresh_process_connects_to_a_cluster_on_the_loopback():
     """In a process of its own: one that has started a cluster before would connect in any case."""
     script = (
-        "from m3fm.cluster import ray_cluster\n"
+        "from m3fm.core.ray import ray_cluster\n"
         "with ray_cluster(1):\n"
         "    import ray\n"
         "    print(ray.get(ray.remote(lambda: 7).remote()))\n"

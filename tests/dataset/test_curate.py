@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from chests import PATIENTS, Chests
 
-from m3fm.artifacts import Reference, read_manifest
 from m3fm.cohort.source import open_source
-from m3fm.config import CurateConfig, SimulateConfig
+from m3fm.config.sections import CurateConfig, SimulateConfig
+from m3fm.core.artifacts import Reference, read_manifest
+from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
 from m3fm.dataset.validate import validate
-from m3fm.errors import InputError
 
 
 def table(dataset: Path, name: str) -> pd.DataFrame:
@@ -91,7 +91,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 import chests
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
 from m3fm.dataset.curate import curate
 curate(chests.Chests(Path(sys.argv[1]), int(sys.argv[2])), Path(sys.argv[3]), CurateConfig(), 2)
 """
@@ -174,7 +174,7 @@ def test_killed_in_its_last_steps_examines_nothing_again(
     out, source = tmp_path / "dataset", Chests(images, PATIENTS)
     with monkeypatch.context() as patched:
         if last == "search for leaks":
-            patched.setattr("m3fm.dataset.leaks.Leaks.check", kill)
+            patched.setattr("m3fm.privacy.leaks.Leaks.check", kill)
         else:
             patched.setattr(Path, "rename", lambda path, to: (kill if to == out else rename)(path, to))
         with pytest.raises(Killed):

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.core.errors import InputError
 from m3fm.dataset.columns import classes, matrix
 from m3fm.dataset.diff import compare
 from m3fm.dataset.tables import KEYS, SCHEMAS
-from m3fm.errors import InputError
-from m3fm.tasks import SCREENING, TASKS
 
 COUNTED = ("patients", "exams", "nodules", "series")
 

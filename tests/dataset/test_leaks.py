@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from m3fm.artifacts import read_manifest
-from m3fm.config import CurateConfig
+from m3fm.config.sections import CurateConfig
+from m3fm.core.artifacts import read_manifest
+from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
-from m3fm.dataset.identifiers import in_headers, in_tables
-from m3fm.dataset.leaks import Leaks
 from m3fm.dataset.validate import validate
-from m3fm.errors import InputError
-from m3fm.salt import Salt
+from m3fm.privacy.identifiers import in_headers, in_tables
+from m3fm.privacy.leaks import Leaks
+from m3fm.privacy.pseudonyms import Salt
 
 SALT = Salt("a salt for tests")
 HEADER = {

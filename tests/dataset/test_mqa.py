@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m3fm.clinical import ELEMENTS
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.config.presets import TINY_SCALES
 from m3fm.dataset.mqa import Mqa
-from m3fm.dataset.rows import Row
-from m3fm.presets import TINY_SCALES
-from m3fm.tasks import SCREENING, TASKS
+from m3fm.dataset.rows import LabelledRow
 
 SPLITS = ("train", "val", "test")
 
@@ -31,7 +31,7 @@ def test_rows_are_those_of_the_table(curated, mqa):
         rows = labels[labels["task"] == name]
         rows = rows if task.scale is None else rows[rows["exam"].isin(imaged)]
         expected = [
-            Row(r.exam, r.patient, r.side, r.nodule, r.slice_number, tuple(r.label), tuple(r.mask))
+            LabelledRow(r.exam, r.patient, r.side, r.nodule, r.slice_number, tuple(r.label), tuple(r.mask))
             for r in rows.itertuples()
         ]
         found = mqa.rows[name]

@@ -9,12 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from test_validate import BETWEEN, EQUAL, IN_SET, NO_MATCH, UNIQUE_TOGETHER, identity
 
-from m3fm.artifacts import read_manifest
+from m3fm.clinical.tasks import TASKS
+from m3fm.core.artifacts import read_manifest
+from m3fm.core.errors import InputError
+from m3fm.dataset.prediction_table import COLUMNS
 from m3fm.dataset.predictions import measured, suite
 from m3fm.dataset.validate import open_context, run_suite, validate_predictions
-from m3fm.errors import InputError
-from m3fm.evaluation.decisions import COLUMNS, checked
-from m3fm.tasks import TASKS
+from m3fm.evaluation.decisions import checked
 
 
 def row(task: str, exam: str, **other) -> dict:

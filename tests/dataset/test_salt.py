@@ -4,12 +4,12 @@ import pytest
 from chests import PATIENTS, UID, Chests
 from pydantic import ValidationError
 
-from m3fm.artifacts import Reference
-from m3fm.config import CurateConfig, RunConfig
+from m3fm.config.presets import preset
+from m3fm.config.sections import CurateConfig, RunConfig
+from m3fm.core.artifacts import Reference
+from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
-from m3fm.errors import InputError
-from m3fm.presets import preset
-from m3fm.salt import SHORTEST, VARIABLE, Salt, check_source
+from m3fm.privacy.pseudonyms import SHORTEST, VARIABLE, Salt, check_source
 
 SECRET = "correct horse battery staple"
 

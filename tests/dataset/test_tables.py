@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from m3fm.cohort.source import ExamRecord, Nodule, Risk
+from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.clinical.tasks import SCREENING
 from m3fm.dataset.curate import SHARP_KERNEL, _preferred
 from m3fm.dataset.tables import KEYS, Exam, label_rows, nodule_rows, write_table
-from m3fm.tasks import SCREENING
 
 CANCER = Risk(labels=(0, 0, 1, 1, 1, 1), mask=(1, 1, 1, 0, 0, 0))
 WATCHED = Risk(labels=(0,) * 6, mask=(1, 1, 1, 1, 0, 0))

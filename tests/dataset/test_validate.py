@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from m3fm.artifacts import Reference, check_files, read_manifest
-from m3fm.clinical import ELEMENTS
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.core.artifacts import Reference, check_files, read_manifest
+from m3fm.core.errors import InputError
 from m3fm.dataset import measures
 from m3fm.dataset.expectations import KEPT_LIMITS, column_suite, suites
 from m3fm.dataset.tables import MEASURED, SCHEMAS
 from m3fm.dataset.validate import open_context, run_suite, validate
-from m3fm.errors import InputError
-from m3fm.tasks import SCREENING, TASKS
 
 Tables = dict[str, pd.DataFrame]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from m3fm.core.errors import InputError
 from m3fm.dataset.version import version
-from m3fm.errors import InputError
 
 
 @pytest.fixture

@@ -5,10 +5,9 @@ import shutil
 
 import pytest
 
-from m3fm.artifacts import Reference, read_manifest
+from m3fm.core.artifacts import Reference, check_volumes, read_manifest
+from m3fm.core.errors import InputError
 from m3fm.dataset.mqa import check_trainable
-from m3fm.dataset.volumes import check_volumes
-from m3fm.errors import InputError
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 import torch
 from deploy_samples import ELEMENTS, NODULE, labels, write_checkpoint
 
-from m3fm import clinical
-from m3fm.artifacts import file_digest, seal
+from m3fm.core.artifacts import seal
+from m3fm.core.files import file_digest
 from m3fm.ct import store
 from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series
@@ -84,7 +84,7 @@ def dataset(series: Series, tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{name: list(box) for name, box in boxes.items()},
     }
     pd.DataFrame([row]).to_parquet(directory / "series.parquet")
-    elements = {name: ELEMENTS.get(name) for name in clinical.ELEMENTS}
+    elements = {name: ELEMENTS.get(name) for name in ELEMENTS}
     pd.DataFrame([{**exam, **elements}]).to_parquet(directory / "exams.parquet")
     described = {**NODULE, "margin": "smooth", "attenuation": "solid", "new": False}
     pd.DataFrame([{**exam, **described}]).to_parquet(directory / "nodules.parquet")

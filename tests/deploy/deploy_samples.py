@@ -8,16 +8,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from m3fm import clinical
-from m3fm.artifacts import seal
-from m3fm.config import ModelConfig, TextConfig
+from m3fm.clinical.elements import Elements
+from m3fm.clinical.sentences import clinical_sentences
+from m3fm.clinical.tasks import TASKS, YEARS, Task
+from m3fm.config.model import ModelConfig, TextConfig
+from m3fm.config.presets import preset
+from m3fm.core.artifacts import seal
+from m3fm.core.tokens import encode
 from m3fm.model import checkpoint as checkpoints
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import train_tokenizer
-from m3fm.presets import preset
-from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS, YEARS, Task
-from m3fm.tokens import encode
+from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
 
 CONFIG = ModelConfig(
     width=48,
@@ -28,7 +29,7 @@ CONFIG = ModelConfig(
     scales=preset("tiny").model.scales,
     text=TextConfig(width=32, depth=1, heads=4, vocabulary=600),
 )
-ELEMENTS: clinical.Elements = {"age": 61.0, "gender": "Male", "pack_years": 40.0, "copd": 55.0}
+ELEMENTS: Elements = {"age": 61.0, "gender": "Male", "pack_years": 40.0, "copd": 55.0}
 NODULE: dict[str, Any] = {"number": 1, "lobe": "LUL", "slice_number": 45, "long_mm": 7.0, "short_mm": 5.0}
 
 
@@ -44,7 +45,7 @@ def random_model(config: ModelConfig, seed: int, tasks: Mapping[str, Task] = TAS
 
 def write_checkpoint(directory: Path, seed: int, tasks: Mapping[str, Task] = TASKS) -> Path:
     questions = [question for asked in QUESTIONS.values() for question in asked]
-    sentences = [" ".join(clinical.sentences(ELEMENTS)), *OUT_OF_SCOPE, *questions]
+    sentences = [" ".join(clinical_sentences(ELEMENTS)), *OUT_OF_SCOPE, *questions]
     tokenizer = train_tokenizer(sentences, CONFIG.text.vocabulary)
     model = random_model(CONFIG, seed, tasks)
     refuse_half(model, *map(torch.from_numpy, encode(tokenizer, questions, 50)))

@@ -9,9 +9,9 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from m3fm.core.errors import InputError
 from m3fm.ct.volume import Series, write_nifti
 from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
-from m3fm.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ import onnx_ir as ir
 import pytest
 from deploy_samples import ELEMENTS, write_checkpoint
 
-from m3fm.artifacts import Reference, seal
+from m3fm.clinical.tasks import TASKS, variant
+from m3fm.core.artifacts import Reference, seal
+from m3fm.core.errors import InputError
 from m3fm.ct.volume import Series
 from m3fm.deploy import parity
 from m3fm.deploy.bundle import read
@@ -18,10 +20,8 @@ from m3fm.deploy.export import export, graphs, unique_bytes
 from m3fm.deploy.predictor import Predictor
 from m3fm.deploy.runtime import Sessions, sessions
 from m3fm.deploy.weights import save_sharing_weights
-from m3fm.errors import InputError
 from m3fm.model.checkpoint import load
 from m3fm.model.m3fm import M3FM
-from m3fm.tasks import TASKS, variant
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from deploy_samples import ELEMENTS, NODULE
 
-from m3fm.artifacts import seal
-from m3fm.cohort.source import Nodule
+from m3fm.clinical.records import Nodule
+from m3fm.clinical.tasks import SCREENING, TASKS
+from m3fm.core.artifacts import seal
+from m3fm.core.errors import InputError
 from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series, write_nifti
+from m3fm.dataset.batch import collate, model_inputs
 from m3fm.dataset.mqa import Mqa
 from m3fm.deploy.predictor import PRESENCE, Predictor, number, run_predict
 from m3fm.deploy.show import to_table
-from m3fm.errors import InputError
 from m3fm.model.checkpoint import load
-from m3fm.questions import QUESTIONS
-from m3fm.tasks import SCREENING, TASKS
-from m3fm.training.objective import collate, model_inputs
+from m3fm.questions.bank import QUESTIONS
 
 REAL_CT = Path(__file__).parents[2].parent / "shared/data/chest_ct_A0001_B_64sl.tar.gz"
 REPORT = [Nodule(**NODULE, margin="smooth", attenuation="solid")]

@@ -8,14 +8,14 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
+from m3fm.core.errors import InputError
 from m3fm.deploy.runtime import CPU, GPU, sessions
-from m3fm.errors import InputError
 
 NO_GPU = GPU not in onnxruntime.get_available_providers()
 CHECK = """
 import sys
 from m3fm.deploy.runtime import check_installation
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 sys.path.insert(0, sys.argv[1])
 if sys.argv[2] == "hidden":
     sys.path[:] = [p for p in sys.path if not p.endswith("site-packages")]

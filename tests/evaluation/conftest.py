@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m3fm.tasks import TASKS, YEARS, Task
+from m3fm.clinical.tasks import TASKS, YEARS, Task
 
 
 def _softmax_label(task: Task, rng: np.random.Generator) -> tuple[list[float], list[float], np.ndarray]:

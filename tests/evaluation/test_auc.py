@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from m3fm.evaluation import auc
-from m3fm.evaluation.auc import Ranking, Share, bootstrap, interval, observed, seeded
+from m3fm.evaluation.auc import ExactMatch, Ranking, bootstrap, interval, observed, seeded
 
 
 def _sample(
@@ -101,8 +101,8 @@ def test_seeds_differ_by_name_and_repeat():
     assert seeded(1, "a").integers(2**60) != seeded(2, "a").integers(2**60)
 
 
-def test_a_share_is_weighted_by_how_often_its_patients_are_drawn():
-    share = Share(np.array([True, False, True]), np.array([0, 1, 1]))
+def test_an_exact_match_is_weighted_by_how_often_its_patients_are_drawn():
+    share = ExactMatch(np.array([True, False, True]), np.array([0, 1, 1]))
     np.testing.assert_allclose(share.values(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])), [2 / 3, 1, 0.5])
 
 

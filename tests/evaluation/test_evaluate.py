@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from m3fm.artifacts import Reference, check_files
-from m3fm.config import EvaluateConfig
-from m3fm.errors import InputError
+from m3fm.clinical.tasks import SCREENING, TASKS, YEARS
+from m3fm.config.sections import EvaluateConfig
+from m3fm.core.artifacts import Reference, check_files
+from m3fm.core.errors import InputError
 from m3fm.evaluation.evaluate import evaluate, headline, summarise
-from m3fm.tasks import SCREENING, TASKS, YEARS
 
 CONFIG = EvaluateConfig(resamples=100)
 Make = Callable[..., pd.DataFrame]

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from m3fm.config import EvaluateConfig
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.sections import EvaluateConfig
+from m3fm.core.notice import NOTICE
 from m3fm.evaluation import figures
 from m3fm.evaluation.decisions import checked
 from m3fm.evaluation.evaluate import summarise
-from m3fm.evaluation.report import NOTICE, page
-from m3fm.tasks import TASKS
+from m3fm.evaluation.report import page
 
 CONFIG = EvaluateConfig(resamples=50)
 CONTEXT = {

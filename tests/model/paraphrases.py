@@ -1,4 +1,4 @@
-"""Questions as a clinician or anybody else might ask them, written apart from the grammar of `m3fm.phrasing`.
+"""Questions as a clinician or anybody else might ask them, written apart from `m3fm.questions.grammar`.
 
 They were written before the grammar, which was not made to fit them. "" is the name of no task.
 """

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m3fm.presets import preset
-from m3fm.tasks import TASKS
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import preset
 
 RUN = preset("tiny")
 OF_SCALE = {

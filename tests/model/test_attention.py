@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import OF_SCALE, RUN, draw_weights, inputs
 
-from m3fm.config import Scale
+from m3fm.config.model import Scale
 from m3fm.ct import transforms
 from m3fm.model.m3fm import M3FM
 
@@ -84,7 +84,7 @@ def test_a_patch_comes_back_to_where_its_voxels_were(seed, data):
     at = tuple(int(rng.integers(n)) for n in grid)
     patches = np.zeros(grid, np.float32)
     patches[at] = 1.0
-    back = transforms.unfit(patches, box, scale, shape)
+    back = transforms.patches_to_volume(patches, box, scale, shape)
     assert back.shape == shape
     outside = np.ones(shape, bool)
     outside[box[0] : box[1], box[2] : box[3], box[4] : box[5]] = False
@@ -102,6 +102,6 @@ def test_a_patch_comes_back_to_where_its_voxels_were(seed, data):
 def test_a_constant_map_stays_constant_in_the_box():
     scale = RUN.model.scales["both_lungs"]
     box = (3, 60, 5, 70, 0, 90)
-    back = transforms.unfit(np.full(scale.grid, 0.25, np.float32), box, scale, (64, 80, 96))
+    back = transforms.patches_to_volume(np.full(scale.grid, 0.25, np.float32), box, scale, (64, 80, 96))
     np.testing.assert_allclose(back[3:60, 5:70, 0:90], 0.25, rtol=1e-6)
     assert back.sum() == pytest.approx(0.25 * 57 * 65 * 90, rel=1e-5)

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from samples import RUN
 
-from m3fm.artifacts import seal
-from m3fm.errors import InputError
+from m3fm.core.artifacts import seal
+from m3fm.core.errors import InputError
 from m3fm.model.checkpoint import load_model, load_pretrained, save_model
 from m3fm.model.m3fm import M3FM
 

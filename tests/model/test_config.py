@@ -2,8 +2,8 @@
 
 import pytest
 
-from m3fm.errors import InputError
-from m3fm.presets import load
+from m3fm.config.presets import load
+from m3fm.core.errors import InputError
 
 SCALE = "shape: [64, 128, 128], patch: [16, 16, 16]"
 

@@ -15,10 +15,10 @@ import torch
 from samples import OF_SCALE, RUN, draw_weights, inputs
 from torch import Tensor, nn
 
+from m3fm.clinical.tasks import TASKS
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.model.predictors import task_loss
-from m3fm.tasks import TASKS
 
 FILE = Path(__file__).with_name("golden.json")
 STEPS = 20

@@ -8,20 +8,20 @@ from hypothesis import strategies as st
 from samples import RUN, inputs
 from torch import Tensor
 
-from m3fm import clinical
-from m3fm.config import Scale
+from m3fm.clinical.sentences import clinical_sentences
+from m3fm.clinical.tasks import NO_YES, TASKS, YEARS, Task
+from m3fm.config.model import Scale
+from m3fm.core.errors import InputError
+from m3fm.core.tokens import encode
 from m3fm.ct import transforms
+from m3fm.dataset.batch import collate
 from m3fm.dataset.mqa import Sample
-from m3fm.errors import InputError
 from m3fm.model.ctvit import patchify, size_features
+from m3fm.model.heads import cumulative_logits, task_loss
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.model.predictors import cumulative_logits, task_loss
 from m3fm.model.text import train_tokenizer
 from m3fm.model.transformer import Block
-from m3fm.tasks import NO_YES, TASKS, YEARS, Task
-from m3fm.tokens import encode
-from m3fm.training.objective import collate
 
 ELEMENTS = {
     "age": 56.0,
@@ -33,7 +33,7 @@ ELEMENTS = {
     "hypertension": 53.0,
     "pneumonia": 50.0,
 }
-TOKENIZER = train_tokenizer(clinical.sentences(ELEMENTS) * 3, 400)
+TOKENIZER = train_tokenizer(clinical_sentences(ELEMENTS) * 3, 400)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM, seed: int) -> N
     given_inputs = inputs("nodule_size")
     drawn = inputs("nodule_size", seed=seed)["images"]
     inside = torch.where(given_inputs["lung_mask"][:, None], given_inputs["images"], drawn)
-    # What shares a patch with the lung is seen; the mask here is of whole patches.
+    # What fractions a patch with the lung is seen; the mask here is of whole patches.
     torch.testing.assert_close(
         model.predict("nodule_size", **given_inputs),
         model.predict("nodule_size", **{**given_inputs, "images": inside}),
@@ -144,7 +144,7 @@ def test_resizing_keeps_the_physical_size(
 @settings(max_examples=25)
 @given(st.permutations(range(8)))
 def test_another_order_of_clinical_sentences_changes_tokens_only(order: list[int]) -> None:
-    sentences = clinical.sentences(ELEMENTS)
+    sentences = clinical_sentences(ELEMENTS)
     assert len(sentences) == len(order)
     texts = [" ".join(sentences), " ".join(sentences[i] for i in order)]
     ids, _ = encode(TOKENIZER, texts, 400)

@@ -6,11 +6,11 @@ import torch
 from samples import OF_SCALE, RUN, draw_weights, inputs
 from torch import Tensor
 
+from m3fm.clinical.tasks import TASKS
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.model.predictors import task_loss
 from m3fm.model.transformer import Transformer, compile_transformers, recompute_activations
-from m3fm.tasks import TASKS
 
 TASKS_HERE = (*OF_SCALE.values(), "lung_rads", "clinical_number")
 

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 from samples import authors_state_dict
 from torch import Tensor
 
-from m3fm.errors import InputError
+from m3fm.config.presets import PAPER_SCALES
+from m3fm.core.errors import InputError
 from m3fm.model.checkpoint import load_model, load_reference, save_model
 from m3fm.model.m3fm import M3FM
-from m3fm.presets import PAPER_SCALES
 
 FILE = Path(__file__).parents[3] / "shared" / "parity" / "reference_tiny.npz"
 HEADS = {

@@ -2,8 +2,8 @@
 
 import pytest
 
+from m3fm.config.presets import preset
 from m3fm.model.size import parameter_counts
-from m3fm.presets import preset
 
 
 @pytest.mark.parametrize(("size", "millions"), [("base", 257), ("large", 502), ("huge", 865)])

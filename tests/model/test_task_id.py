@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from paraphrases import HELD_OUT
 
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import preset
+from m3fm.core.tokens import encode
 from m3fm.dataset.mqa import corpus
 from m3fm.deploy.predictor import SURE
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import train_tokenizer
-from m3fm.phrasing import identity_questions
-from m3fm.presets import preset
-from m3fm.questions import OUT_OF_SCOPE, QUESTIONS
-from m3fm.tasks import TASKS
-from m3fm.tokens import encode
+from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
+from m3fm.questions.grammar import task_id_questions
 from m3fm.training.recipe import learning_rate, parameter_groups
 
 STEPS, QUESTIONS_A_STEP = 260, 240
@@ -57,7 +57,7 @@ def understood() -> dict[str, dict[str, str]]:
     seen = {folded(text) for text in OUT_OF_SCOPE}
     for step in range(STEPS):
         rng = np.random.default_rng([0, step])
-        batch = identity_questions(QUESTIONS_A_STEP, rng)
+        batch = task_id_questions(QUESTIONS_A_STEP, rng)
         batch += [(asked[rng.integers(10)], NAMES.index(name)) for name, asked in QUESTIONS.items()]
         texts, classes = map(list, zip(*batch))
         seen.update(map(folded, texts))

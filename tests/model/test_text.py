@@ -17,13 +17,13 @@ from transformers import (
     RobertaModel,
 )
 
-from m3fm.config import TextConfig
-from m3fm.errors import InputError
+from m3fm.config.model import TextConfig
+from m3fm.config.presets import preset
+from m3fm.core.errors import InputError
+from m3fm.core.tokens import encode
 from m3fm.model.checkpoint import load_model, save_model
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import TextTransformer, load_tokenizer
-from m3fm.presets import preset
-from m3fm.tokens import encode
 
 ROBERTA = Path(__file__).parents[3] / "shared" / "data" / "roberta-base"
 TINY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}

@@ -8,9 +8,9 @@ from google.protobuf import json_format
 from kfp.components import load_component_from_file
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from components import IMAGE
-from m3fm.steps import CHAIN
-from pipelines.compile import PIPELINES, main
+from m3fm.pipeline.steps import CHAIN
+from m3fm_kfp.components import IMAGE
+from m3fm_kfp.pipelines.compile import PIPELINES, main
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_nothing_is_installed_at_run_time(documents):
         assert "pip install" not in " ".join(executor["container"]["command"])
 
 
-def test_steps_share_one_volume(documents):
+def test_steps_fraction_one_volume(documents):
     mounted = documents[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(mounted) == set(documents[0]["deploymentSpec"]["executors"])
 

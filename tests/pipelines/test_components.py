@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from kfp import local
 
-from components import readme
-from m3fm import steps
-from m3fm.artifacts import Reference, source_digest
-from m3fm.config import SimulateConfig
-from m3fm.presets import preset
+from m3fm.config.presets import preset
+from m3fm.config.sections import SimulateConfig
+from m3fm.core.artifacts import Reference, source_digest
+from m3fm.pipeline import steps
+from m3fm_kfp.components import readme
 
 ALLOWED = {*sys.stdlib_module_names, "kfp", "components"}
 
@@ -42,7 +42,7 @@ def test_body_is_one_call_into_steps(name):
     (function,) = [node for node in tree_of(name).body if isinstance(node, ast.FunctionDef)]
     docstring, imported, returned = function.body
     assert isinstance(docstring, ast.Expr)
-    assert ast.unparse(imported) == "from m3fm import steps"
+    assert ast.unparse(imported) == "from m3fm.pipeline import steps"
     assert isinstance(returned, ast.Return)
     assert isinstance(returned.value, ast.Call)
     assert ast.unparse(returned.value.func) == f"steps.{name}"
@@ -57,7 +57,7 @@ def test_takes_what_its_step_takes(name):
 @pytest.mark.parametrize("name", readme.names())
 def test_readme_is_that_of_the_signature(name):
     found = (readme.HERE / name / "README.md").read_text()
-    assert found == readme.text(name), "run `python -m components.readme`"
+    assert found == readme.text(name), "run `python -m m3fm_kfp.components.readme`"
     assert "None" not in found
 
 

@@ -4,9 +4,9 @@ import io
 import json
 from pathlib import Path
 
-from m3fm.artifacts import Reference, seal
-from pipelines.runner import forget_unsound
-from pipelines.screen import Screen
+from m3fm.core.artifacts import Reference, seal
+from m3fm_kfp.pipelines.runner import forget_unsound
+from m3fm_kfp.pipelines.screen import Screen
 
 
 class Terminal(io.StringIO):

@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from m3fm import steps
-from m3fm.artifacts import Reference, read_manifest, seal, source_digest
-from m3fm.config import RunConfig
-from m3fm.environment import State
-from m3fm.presets import load
-from m3fm.registry import Registry
-from pipelines import runner
+from m3fm.config.presets import load
+from m3fm.config.sections import RunConfig
+from m3fm.core.artifacts import Reference, read_manifest, seal, source_digest
+from m3fm.core.state import State
+from m3fm.pipeline import steps
+from m3fm.tracking.registry import Registry
+from m3fm_kfp.pipelines import runner
 
 pytestmark = pytest.mark.slow
 """Minutes long, and of no use where the repository's commit changes meanwhile: `make test-slow`."""
@@ -144,7 +144,7 @@ def test_lost_output_is_made_again_and_not_handed_on(place, first):
 
 
 def test_damaged_volume_is_made_again_and_registers_nothing_new(place, first):
-    """Through the link that it shares with DVC's cache."""
+    """Through the link that it fractions with DVC's cache."""
     dataset = Reference.parse(first["outputs"]["dataset"])
     volume = sorted((dataset.path / "volumes").iterdir())[0]
     volume.chmod(0o644)

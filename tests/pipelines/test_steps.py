@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from m3fm import steps
-from m3fm.artifacts import Reference, seal, written_whole
-from m3fm.environment import State
-from m3fm.errors import InputError
+from m3fm.core.artifacts import Reference, seal, written_whole
+from m3fm.core.errors import InputError
+from m3fm.core.state import State
+from m3fm.pipeline import steps
 
 INPUTS = {"code": "1", "config": "2"}
 
@@ -54,7 +54,7 @@ def test_damaged_output_is_made_again(tmp_path, capsys, name, damage):
 
 
 def test_only_its_own_sections_change_a_step():
-    from m3fm.presets import preset
+    from m3fm.config.presets import preset
 
     tiny = preset("tiny")
     other = tiny.model_copy(update={"evaluate": tiny.evaluate.model_copy(update={"seed": 1})})
@@ -105,7 +105,7 @@ def hold(out: Path, begun: "multiprocessing.synchronize.Event", seconds: float) 
 
 
 def test_real_patients_are_not_curated_without_a_salt(tmp_path, monkeypatch):
-    from m3fm.presets import preset
+    from m3fm.config.presets import preset
 
     monkeypatch.delenv("M3FM_SALT", raising=False)
     reference = str(Reference(tmp_path, "0" * 64))

@@ -12,11 +12,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from m3fm.artifacts import Reference, file_digest, seal
-from m3fm.config import EvaluateConfig
-from m3fm.errors import InputError
+from m3fm.config.sections import EvaluateConfig
+from m3fm.core.artifacts import Reference, seal
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest
 from m3fm.evaluation.evaluate import evaluate
-from m3fm.registry import EXPERIMENT, Registry, Version
+from m3fm.tracking.registry import EXPERIMENT, Registry, Version
 
 PARAMS = {"preset": "tiny", "model": {"width": 96, "scales": {"heart": {"shape": [32, 32, 32]}}}}
 DVC = "md5:0123456789abcdef0123456789abcdef.dir"

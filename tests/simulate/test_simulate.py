@@ -15,8 +15,8 @@ import pydicom
 import pytest
 import SimpleITK
 
-from m3fm.artifacts import check_files
-from m3fm.config import SimulateConfig
+from m3fm.config.sections import SimulateConfig
+from m3fm.core.artifacts import check_files
 from m3fm.ct.dicom import read_series
 from m3fm.ct.geometry import Rejected
 from m3fm.simulate import simulate
@@ -26,7 +26,7 @@ from m3fm.simulate.findings import ABNORMALITIES, FAT, GROUND_GLASS, MIXED, SMOO
 from m3fm.simulate.lungrads import lung_rads
 from m3fm.simulate.transfer import BY_FINDING, draw_candidate, write_transfer
 
-CONFIG = SimulateConfig(patients=8, rows=64, slices=(40, 44), broken_share=0.25)
+CONFIG = SimulateConfig(patients=8, rows=64, slices=(40, 44), broken_fraction=0.25)
 MISSING = {"", ".M", ".N"}
 
 
@@ -44,7 +44,7 @@ def courses():
 
 @pytest.fixture(scope="module")
 def many():
-    """Courses are cheap: enough of them to see shares."""
+    """Courses are cheap: enough of them to see fractions."""
     return [draw_course(SimulateConfig(), number) for number in range(400)]
 
 
@@ -197,7 +197,7 @@ def test_every_broken_series_is_recorded_and_refused_for_its_fault(cohort):
     assert set(exams.values()) == {1}, "one sound reconstruction of every exam is left"
 
 
-def test_the_share_of_broken_series(many):
+def test_the_fraction_of_broken_series(many):
     plans = [plan for course in many for exam in course.exams for plan in exam.series if plan.kernel]
     assert sum(plan.fault is not None for plan in plans) / len(plans) == pytest.approx(0.03, abs=0.012)
 
@@ -382,18 +382,18 @@ def test_keys_join(cohort):
 # The cohort as a whole
 
 
-def test_shares_of_findings_and_nodules(many):
+def test_fractions_of_findings_and_nodules(many):
     exams = [exam for course in many for exam in course.exams]
     assert len(exams) / len(many) == pytest.approx(2, abs=0.2)
     for kind in ABNORMALITIES:
-        share = np.mean([kind.name in exam.findings.severity for exam in exams])
-        assert 0.15 < share < 0.38, kind.name
+        fraction = np.mean([kind.name in exam.findings.severity for exam in exams])
+        assert 0.15 < fraction < 0.38, kind.name
     nodules = [nodule for exam in exams for nodule in exam.findings.nodules]
     classes = Counter(sum(nodule.long_mm > limit for limit in (4, 6, 8, 15, 30)) for nodule in nodules)
     assert set(classes) == set(range(6))
     for attribute in ("lobe", "margin", "attenuation"):
-        shares = Counter(getattr(nodule, attribute) for nodule in nodules)
-        assert min(shares.values()) > 0.015 * len(nodules), attribute
+        fractions = Counter(getattr(nodule, attribute) for nodule in nodules)
+        assert min(fractions.values()) > 0.015 * len(nodules), attribute
     assert {len(exam.findings.nodules) for exam in exams} == {0, 1, 2, 3}
 
 
@@ -535,7 +535,7 @@ def test_killed_and_started_again(tmp_path):
     out = tmp_path / "cohort"
     config = SimulateConfig(patients=24, rows=32, slices=(16, 18))
     code = (
-        "from pathlib import Path; from m3fm.config import SimulateConfig;"
+        "from pathlib import Path; from m3fm.config.sections import SimulateConfig;"
         "from m3fm.simulate import simulate;"
         f"simulate(Path({str(out)!r}), SimulateConfig.model_validate_json({config.to_json()!r}), workers=2)"
     )

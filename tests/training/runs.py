@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from m3fm.artifacts import Reference
-from m3fm.registry import Registry
+from m3fm.core.artifacts import Reference
+from m3fm.tracking.registry import Registry
 
 PARAMS = """
 preset: tiny

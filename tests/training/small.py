@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from m3fm import clinical
+from m3fm.clinical.elements import ELEMENTS
 from m3fm.ct import store
 from m3fm.dataset.mqa import NODULE
 
@@ -40,7 +40,7 @@ def write_small(root: Path, split: str = "train") -> Path:
     kept = {"status": "kept", "preferred": True, "volume": "volumes/v.npy", **geometry, **numbers, **boxes}
     series: list[dict[str, Any]] = [{**key, "series": f"s{key['exam']}", **kept} for key in keys]
     pd.DataFrame(series).to_parquet(root / "series.parquet")
-    unknown: dict[str, Any] = dict.fromkeys(clinical.ELEMENTS)
+    unknown: dict[str, Any] = dict.fromkeys(ELEMENTS)
     exams = [{**key, **unknown, "age": age} for key, age in zip(keys, AGES)]
     pd.DataFrame(exams).astype({"age": float}).to_parquet(root / "exams.parquet")
     nodules = [{**key, **dict.fromkeys(NODULE), "number": 1, "slice_number": 9} for key in keys]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from m3fm.training.batches import Batch, by_step, pack, unpack
+from m3fm.dataset.batch import Batch
+from m3fm.training.batches import by_step, pack, unpack
 from m3fm.training.planner import Unit
 
 TENSORS = st.sampled_from([np.float32, np.float64, np.int64, np.bool_, np.uint8]).flatmap(

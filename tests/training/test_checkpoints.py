@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 from m3fm.training.checkpoints import COMPLETE, Checkpoints
 
 

@@ -8,8 +8,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from m3fm.cli.app import app
-from m3fm.config import TEXT, TextConfig
-from m3fm.presets import load, preset
+from m3fm.config.model import TextConfig
+from m3fm.config.presets import load, preset
+from m3fm.config.sections import TEXT
 from m3fm.training.costs import pretraining_operations, task_operations
 from m3fm.training.measure import measure_costs, pretraining_steps, task_steps
 
@@ -79,6 +80,6 @@ def test_the_plan_in_json_gives_every_micro_batch_to_a_worker(plan) -> None:
     found = json.loads(plan("--workers", "1,3", "--json"))
     assert [one["workers"] for one in found["forecasts"]] == [1, 3]
     assert found["forecasts"][0]["efficiency"] == pytest.approx(1.0)
-    assert len(found["shares"]) == TINY.launch.workers
-    assert sum(sum(share.values()) for share in found["shares"]) == 19
-    assert "1: " in plan("--shares")
+    assert len(found["fractions"]) == TINY.launch.workers
+    assert sum(sum(fraction.values()) for fraction in found["fractions"]) == 19
+    assert "1: " in plan("--fractions")

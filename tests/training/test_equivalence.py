@@ -12,14 +12,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from m3fm.artifacts import text_digest
-from m3fm.config import LaunchConfig, OptimizerConfig
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import preset
+from m3fm.config.sections import LaunchConfig, OptimizerConfig
+from m3fm.core.files import text_digest
+from m3fm.dataset.batch import Batch
+from m3fm.model.heads import task_loss
 from m3fm.model.m3fm import M3FM
-from m3fm.model.predictors import task_loss
-from m3fm.presets import preset
-from m3fm.tasks import TASKS
 from m3fm.training import loop, reduce
-from m3fm.training.batches import Batch, Step
+from m3fm.training.batches import Step
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.loop import Worker
 from m3fm.training.planner import Unit, assign

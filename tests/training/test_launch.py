@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.errors import InputError
+from m3fm.config.sections import LaunchConfig, OptimizerConfig
+from m3fm.core.errors import InputError
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.launch import Place, _below, _take, fit_into, held
 

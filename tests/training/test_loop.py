@@ -12,10 +12,11 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from m3fm.config import LaunchConfig, OptimizerConfig
-from m3fm.training.batches import Batch, Step
+from m3fm.config.sections import LaunchConfig, OptimizerConfig
+from m3fm.dataset.batch import Batch
+from m3fm.training.batches import Step
 from m3fm.training.checkpoints import Checkpoints
-from m3fm.training.loop import VALIDATION, Row, Worker, train
+from m3fm.training.loop import VALIDATION, StepMetrics, Worker, train
 from m3fm.training.planner import Unit
 from m3fm.training.recipe import learning_rate, parameter_groups
 
@@ -50,16 +51,18 @@ class Toy:
         return (modules[unit.name](modules["trunk"](batch["x"])) - 1.0).square().mean()
 
 
-def silent(row: Row, durable: bool) -> None:
+def silent(row: StepMetrics, durable: bool) -> None:
     pass
 
 
-def worker(rank: int, size: int, directory: Path, tell: Callable[[Row, bool], None] = silent) -> Worker:
+def worker(
+    rank: int, size: int, directory: Path, tell: Callable[[StepMetrics, bool], None] = silent
+) -> Worker:
     checkpoints = Checkpoints(str(directory / "checkpoints"), 2, {"a": "test"})
     return Worker(rank, size, torch.device("cpu"), checkpoints, tell)
 
 
-def run(rank: int, size: int, directory: Path, tell: Callable[[Row, bool], None] = silent) -> None:
+def run(rank: int, size: int, directory: Path, tell: Callable[[StepMetrics, bool], None] = silent) -> None:
     if size > 1:
         dist.init_process_group("gloo", f"file://{directory}.store", rank=rank, world_size=size)
     train(Toy(), OPTIMIZER, LaunchConfig(), worker(rank, size, directory, tell))
@@ -93,13 +96,13 @@ def test_workers_together_do_what_one_does_alone(alone: Path, tmp_path: Path, si
 
 @pytest.mark.parametrize("stop", [0, 2, 3, 5, 6])
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: Path, stop: int) -> None:
-    def interrupt(row: Row, durable: bool) -> None:
+    def interrupt(row: StepMetrics, durable: bool) -> None:
         if row["step"] == stop:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(0, 1, tmp_path, interrupt)
-    rows: list[Row] = []
+    rows: list[StepMetrics] = []
     run(0, 1, tmp_path, lambda row, durable: rows.append(row))
     assert torch.equal(weights(tmp_path), weights(alone))
     assert (last(tmp_path) / "history.jsonl").read_text() == (last(alone) / "history.jsonl").read_text()
@@ -115,10 +118,10 @@ def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -
         def loss(self, unit: Unit, batch: Batch) -> Tensor:
             return 4.0 * super().loss(unit, batch)
 
-    def started(directory: Path, tell: Callable[[Row, bool], None] = silent) -> None:
+    def started(directory: Path, tell: Callable[[StepMetrics, bool], None] = silent) -> None:
         train(Steep(), OPTIMIZER, LaunchConfig(precision="float16"), worker(0, 1, directory, tell))
 
-    def interrupt(row: Row, durable: bool) -> None:
+    def interrupt(row: StepMetrics, durable: bool) -> None:
         if row["step"] == 5:
             raise KeyboardInterrupt
 
@@ -136,7 +139,7 @@ def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -
 
 
 def test_other_workers_than_before_go_on(alone: Path, tmp_path: Path) -> None:
-    def interrupt(row: Row, durable: bool) -> None:
+    def interrupt(row: StepMetrics, durable: bool) -> None:
         if row["step"] == 4:
             raise KeyboardInterrupt
 
@@ -169,7 +172,7 @@ def test_validation_is_of_what_is_held_out_and_changes_nothing(alone: Path, tmp_
         def units(self, step: Step) -> list[Unit]:
             return [] if step is None else super().units(step)
 
-    rows: list[Row] = []
+    rows: list[StepMetrics] = []
     train(Unvalidated(), OPTIMIZER, LaunchConfig(), worker(0, 1, tmp_path, lambda row, _: rows.append(row)))
     assert torch.equal(weights(tmp_path), weights(alone))
     assert not any(name.startswith(VALIDATION) for row in rows for name in row)
@@ -212,7 +215,7 @@ def test_a_gradient_that_is_not_finite_stops_the_run_before_it_does_harm(tmp_pat
 
 
 def test_loaders_read_ahead_and_change_nothing(alone: Path, tmp_path: Path) -> None:
-    train(Toy(), OPTIMIZER, LaunchConfig(loaders=2), worker(0, 1, tmp_path))
+    train(Toy(), OPTIMIZER, LaunchConfig(num_workers=2), worker(0, 1, tmp_path))
     assert torch.equal(weights(tmp_path), weights(alone))
 
 
@@ -243,8 +246,8 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
 
 
 def test_every_parameter_is_trained_and_earlier_blocks_more_slowly() -> None:
+    from m3fm.config.presets import preset
     from m3fm.model.m3fm import M3FM
-    from m3fm.presets import preset
 
     model = M3FM(preset("tiny").model)
     groups = parameter_groups(model, OptimizerConfig(steps=1, warmup=0, lr=1.0, layer_decay=0.5))

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m3fm.cli.plan import WORKERS
-from m3fm.config import TEXT, Costs, RunConfig
-from m3fm.presets import SIZES, preset
-from m3fm.tasks import TASKS
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.presets import SIZES, preset
+from m3fm.config.sections import TEXT, Costs, RunConfig
 from m3fm.training.costs import pretraining_costs, task_costs
 from m3fm.training.planner import Unit, assign, crop_units, forecast, table, task_units
 

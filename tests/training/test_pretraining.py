@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import torch
 
+from m3fm.config.presets import preset
 from m3fm.ct.store import write_volume
-from m3fm.presets import preset
 from m3fm.training.objective import Pretraining
 
 RUN = preset("tiny")

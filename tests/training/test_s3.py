@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pyarrow.fs import S3FileSystem
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
 from m3fm.training.checkpoints import COMPLETE, Checkpoints
 
 SERVER = shutil.which("moto_server")

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from m3fm import tracking
-from m3fm.registry import Registry
+from m3fm.runs.registry import Registry
+from m3fm.tracking import runs
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def known(registry: Registry, run_id: str) -> list[int]:
 
 
 def test_steps_that_are_told_again_count_once(registry: Registry):
-    run_id = tracking.begin(registry.uri, "training", {"a": {"b": 1}})
+    run_id = runs.begin(registry.uri, "training", {"a": {"b": 1}})
     assert registry.client.get_run(run_id).data.params == {"a.b": "1"}
-    first = tracking.Steps(registry.uri, run_id)
+    first = runs.Steps(registry.uri, run_id)
     for row in rows(0, 70):
         first.add(row)
     first.flush()
-    again = tracking.Steps(registry.uri, run_id)
+    again = runs.Steps(registry.uri, run_id)
     for row in rows(0, 90):
         again.add(row)
     again.flush()
@@ -40,15 +40,15 @@ def test_steps_that_are_told_again_count_once(registry: Registry):
 
 
 def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path):
-    run_id = tracking.begin(registry.uri, "training", {})
+    run_id = runs.begin(registry.uri, "training", {})
     database = tmp_path / "mlflow" / "mlflow.db"
-    steps = tracking.Steps(registry.uri, run_id)
+    steps = runs.Steps(registry.uri, run_id)
     for row in rows(0, 3):
         steps.add(row)
     away = database.rename(database.with_name("away"))
     database.mkdir()
     steps.flush()
-    with tracking.followed((registry.uri, run_id)):
+    with runs.followed((registry.uri, run_id)):
         pass
     database.rmdir()
     away.rename(database)
@@ -59,19 +59,19 @@ def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path)
 
 
 def test_a_run_s_end_and_what_came_of_it_are_told(registry: Registry):
-    run_id = tracking.begin(registry.uri, "fine-tuning", {})
-    with pytest.raises(KeyboardInterrupt), tracking.followed((registry.uri, run_id)):
+    run_id = runs.begin(registry.uri, "fine-tuning", {})
+    with pytest.raises(KeyboardInterrupt), runs.followed((registry.uri, run_id)):
         raise KeyboardInterrupt
     assert registry.client.get_run(run_id).info.status == "FAILED"
-    with tracking.followed((registry.uri, run_id)):
-        tracking.tell(registry.uri, run_id, {"auc/ct": 0.75})
+    with runs.followed((registry.uri, run_id)):
+        runs.tell(registry.uri, run_id, {"auc/ct": 0.75})
     run = registry.client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc/ct": 0.75})
 
 
 def test_an_interrupted_call_goes_on_with_its_run_and_another_has_its_own(registry: Registry, tmp_path: Path):
     def begun(seed: int, of_checkpoint: str | None = None) -> str:
-        return tracking.gone_on_with(registry.uri, tmp_path, of_checkpoint, {"seed": seed}, "training", {})
+        return runs.resume_or_start_run(registry.uri, tmp_path, of_checkpoint, {"seed": seed}, "training", {})
 
     first = begun(1)
     assert begun(1) == first

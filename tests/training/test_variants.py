@@ -12,17 +12,17 @@ from small import AGES, LABELS, write_small
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from m3fm.artifacts import seal
-from m3fm.config import RunConfig, TrainConfig
+from m3fm.clinical.tasks import TASKS, variant
+from m3fm.config.presets import preset
+from m3fm.config.sections import RunConfig, TrainConfig
+from m3fm.core.artifacts import seal
+from m3fm.core.errors import InputError
+from m3fm.dataset.batch import Batch
 from m3fm.dataset.mqa import check_labelled, corpus
-from m3fm.errors import InputError
 from m3fm.evaluation.predict import predict
 from m3fm.model.checkpoint import load_model
-from m3fm.model.predictors import task_loss
+from m3fm.model.heads import task_loss
 from m3fm.model.text import train_tokenizer
-from m3fm.presets import preset
-from m3fm.tasks import TASKS, variant
-from m3fm.training.batches import Batch
 from m3fm.training.multitask import _describe
 from m3fm.training.objective import Multitask
 from m3fm.training.planner import Unit
@@ -51,7 +51,7 @@ def objective(dataset, tokenizer):
     return lambda **changes: Multitask(dataset, configured(**changes), tokenizer)
 
 
-def shares(found: Multitask) -> dict[str, float]:
+def fractions(found: Multitask) -> dict[str, float]:
     """The weight of each task in a step's loss."""
     return {name: sum(unit.weight for unit in found.units(0) if unit.name == name) for name in found.names}
 
@@ -63,7 +63,7 @@ def loss(found: Multitask, unit: Unit, batch: Batch) -> Tensor:
 
 def test_all_tasks_with_labels_are_trained_where_none_is_named(objective):
     found = objective()
-    assert shares(found) == pytest.approx(dict.fromkeys(sorted([*LABELS, *RETRIEVAL]), 1.0))
+    assert fractions(found) == pytest.approx(dict.fromkeys(sorted([*LABELS, *RETRIEVAL]), 1.0))
     assert list(found.model.tasks) == list(TASKS)
 
 
@@ -81,7 +81,7 @@ def test_questions_of_tasks_that_the_model_has_not_are_questions_of_none(objecti
     place, classes = list(TASKS).index("emphysema"), set()
     for step in range(12):
         of_all, of_one = (found.load(step, unit) for found in (both, alone))
-        assert torch.equal(of_all["identity_ids"], of_one["identity_ids"])
+        assert torch.equal(of_all["task_id_ids"], of_one["task_id_ids"])
         expected = (of_all["identity"] != place).long()
         assert torch.equal(of_one["identity"], expected)
         classes |= set(of_one["identity"].tolist())
@@ -89,7 +89,7 @@ def test_questions_of_tasks_that_the_model_has_not_are_questions_of_none(objecti
 
 
 def test_a_step_weighs_each_task_as_it_is_told(objective):
-    found = shares(objective(loss_weights={"emphysema": 3.0, "clinical_number": 0.25}))
+    found = fractions(objective(loss_weights={"emphysema": 3.0, "clinical_number": 0.25}))
     assert found.pop("emphysema") == pytest.approx(3.0)
     assert found.pop("clinical_number") == pytest.approx(0.25)
     assert set(found.values()) == {1.0}

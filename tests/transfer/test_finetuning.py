@@ -12,15 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transfer_samples import PATIENTS, RUN, SALT, raw, row, write_task
 
-from m3fm.artifacts import read_manifest, seal, write_json
+from m3fm.config.presets import preset
+from m3fm.core.artifacts import read_manifest, seal
+from m3fm.core.errors import InputError
+from m3fm.core.files import write_json
 from m3fm.dataset.validate import validate_predictions
-from m3fm.errors import InputError
 from m3fm.model.checkpoint import save_model, transfer_weights, write_config
 from m3fm.model.ctvit import CTViT
 from m3fm.model.m3fm import M3FM
 from m3fm.model.mae import MAE
-from m3fm.presets import preset
-from m3fm.registry import EXPERIMENT, Registry
+from m3fm.tracking.registry import EXPERIMENT, Registry
 from m3fm.transfer import report
 from m3fm.transfer.finetune import finetune
 from m3fm.transfer.objective import Finetuning, build_model, new_parts
@@ -139,7 +140,7 @@ def test_a_variant_reads_its_modality_alone(dataset, tokenizer, tmp_path, modali
 
 
 def test_training_separates_what_can_be_told_apart(dataset, tokenizer, tmp_path):
-    from m3fm.config import LaunchConfig
+    from m3fm.config.sections import LaunchConfig
     from m3fm.training.checkpoints import Checkpoints
     from m3fm.transfer.finetune import alone
     from m3fm.transfer.report import auc

@@ -26,8 +26,8 @@ def test_features_are_what_they_are_called():
     assert found["hu_p50"] == pytest.approx((sorted(flat)[59] + sorted(flat)[60]) / 2)
     assert found["volume_ml"] == pytest.approx(0.12)
     assert found["lung_ml"] == pytest.approx(sum(v < -200 for v in flat) / 1000)
-    assert found["share_emphysema"] == pytest.approx(sum(v < -950 for v in flat) / 120)
-    assert found["share_ground_glass"] == pytest.approx(sum(-700 <= v < -200 for v in flat) / 120)
+    assert found["fraction_emphysema"] == pytest.approx(sum(v < -950 for v in flat) / 120)
+    assert found["fraction_ground_glass"] == pytest.approx(sum(-700 <= v < -200 for v in flat) / 120)
     steps, inside = [], []
     for z in range(4):
         for y in range(4):

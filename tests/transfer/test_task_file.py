@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transfer_samples import PATIENTS, SALT, TASK, is_ill, raw, row, write_task
 
-from m3fm.dataset.rows import Row
-from m3fm.errors import InputError
-from m3fm.presets import preset
-from m3fm.salt import Salt
+from m3fm.config.presets import preset
+from m3fm.core.errors import InputError
+from m3fm.dataset.rows import LabelledRow
+from m3fm.privacy.pseudonyms import Salt
 from m3fm.transfer.rows import NO_EXAM, NO_LABEL, NO_PATIENT, Case, find_cases, sentences, split_folds
 from m3fm.transfer.task_file import TaskFile, read
 
@@ -157,7 +157,7 @@ def test_with_another_salt_nobody_is_found(dataset, tmp_path):
 def drawn(answers: list[tuple[int, int]]) -> list[Case]:
     """Rows of (patient, answer), each of an exam of its own."""
     return [
-        Case(Row(f"e{n}", f"p{patient}", "", -1, -1, (float(answer),), (1.0,)), {})
+        Case(LabelledRow(f"e{n}", f"p{patient}", "", -1, -1, (float(answer),), (1.0,)), {})
         for n, (patient, answer) in enumerate(answers)
     ]
 
@@ -170,7 +170,7 @@ FILE = TaskFile.model_validate(TASK)
 
 @settings(max_examples=25)
 @given(COHORTS, st.integers(0, 99))
-def test_folds_share_no_patient_and_are_a_function_of_the_seed(found, seed):
+def test_folds_fraction_no_patient_and_are_a_function_of_the_seed(found, seed):
     folds = split_folds(FILE, found, 5, seed)
     assert folds == split_folds(FILE, found, 5, seed)
     assert sorted(place for _, tested in folds for place in tested) == list(range(len(found)))

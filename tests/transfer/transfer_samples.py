@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from m3fm import clinical
-from m3fm.artifacts import file_digest, seal
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.config.presets import preset
+from m3fm.core.artifacts import seal
+from m3fm.core.files import file_digest
 from m3fm.ct import store
 from m3fm.dataset.mqa import NODULE
-from m3fm.presets import preset
-from m3fm.salt import Salt
+from m3fm.privacy.pseudonyms import Salt
 
 SALT = Salt("m3fm")
 RUN = preset("tiny")
@@ -57,7 +58,7 @@ def write_dataset(root: Path, patients: int = PATIENTS) -> Path:
         voxels = rng.normal(-800 + 250 * is_ill(number), 150, (24, 24, 24)).astype(np.int16)
         store.write_volume(root / f"volumes/{number}.npy", voxels)
         key = {"exam": f"{number:016x}", "patient": patient, "split": "test" if number else "train"}
-        exams.append({**key, "timepoint": 0, **dict.fromkeys(clinical.ELEMENTS)})
+        exams.append({**key, "timepoint": 0, **dict.fromkeys(ELEMENTS)})
         rows.append(
             {
                 **key,

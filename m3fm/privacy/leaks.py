@@ -3,15 +3,15 @@
 Every file is read: all columns of the tables with their metadata, JSON, pages, and the names of all files.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from m3fm.dataset.identifiers import STANDARD_UID, Seen, keyed, runs, words
-from m3fm.errors import InputError
-from m3fm.salt import Salt
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_json
+from m3fm.privacy.identifiers import STANDARD_UID, Seen, keyed, runs, words
+from m3fm.privacy.pseudonyms import Salt
 
 Cell = tuple[str, str]
 """Where a text stands (a file, and the column), and the text."""
@@ -83,7 +83,7 @@ def _cells(directory: Path, skipped: frozenset[str]) -> Iterator[Cell]:
         if path.suffix == ".parquet":
             yield from _table_cells(path, name.as_posix())
         elif path.suffix == ".json":
-            texts = _json_texts(json.loads(path.read_text(encoding="utf-8")))
+            texts = _json_texts(read_json(path))
             yield from ((name.as_posix(), text) for text in texts)
         elif path.suffix in TEXT_FILES:
             yield name.as_posix(), path.read_text(encoding="utf-8")

@@ -44,7 +44,7 @@ class _Unusual(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Elements:
+class Tags:
     """What was asked for and is there: values as the file holds them, by tag."""
 
     values: dict[int, bytes]
@@ -71,7 +71,7 @@ def tag(keyword: str) -> int:
     return number
 
 
-def read_elements(file: Path, wanted: frozenset[int]) -> Elements:
+def read_tags(file: Path, wanted: frozenset[int]) -> Tags:
     """Read elements of a file, no further than the last of `wanted`; PIXELS stands for their place.
 
     Raises InvalidDicomError for what is no DICOM file, and whatever pydicom raises at a damaged one.
@@ -90,7 +90,7 @@ def read_elements(file: Path, wanted: frozenset[int]) -> Elements:
     return _by_pydicom(file, wanted)
 
 
-def _walk(data: bytes, wanted: frozenset[int]) -> Elements:
+def _walk(data: bytes, wanted: frozenset[int]) -> Tags:
     if data[132:140] != _META_LENGTH:
         raise _Unusual
     values: dict[int, bytes] = {}
@@ -109,15 +109,15 @@ def _walk(data: bytes, wanted: frozenset[int]) -> Elements:
     for element, start, length in _elements(data, after, syntax != ImplicitVRLittleEndian):
         if element == PIXELS and element in wanted:
             native = syntax in NATIVE and length != _UNDEFINED
-            return Elements(values, syntax, pixels=(start, length) if native else None)
+            return Tags(values, syntax, pixels=(start, length) if native else None)
         if element > last:
-            return Elements(values, syntax)
+            return Tags(values, syntax)
         if element in wanted:
             values[element] = data[start : start + length]
             if element == last:
                 if start + length > len(data):
                     raise struct.error
-                return Elements(values, syntax)
+                return Tags(values, syntax)
     raise AssertionError("the walk ends by an error at the latest")
 
 
@@ -172,7 +172,7 @@ def _after_item(data: bytes, at: int, explicit: bool) -> int:
         at = _after_sequence(data, at, explicit) if length == _UNDEFINED else at + length
 
 
-def _by_pydicom(file: Path, wanted: frozenset[int]) -> Elements:
+def _by_pydicom(file: Path, wanted: frozenset[int]) -> Tags:
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(wanted))
     values = {}
     for element in wanted:
@@ -181,4 +181,4 @@ def _by_pydicom(file: Path, wanted: frozenset[int]) -> Elements:
                 value = source.get_item(element).value
                 values[element] = value if isinstance(value, bytes) else str(value).encode()
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
-    return Elements(values, syntax, "big" if syntax == ExplicitVRBigEndian else "little")
+    return Tags(values, syntax, "big" if syntax == ExplicitVRBigEndian else "little")

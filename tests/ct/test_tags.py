@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from malformed import KINDS
 
-from m3fm.ct import dicom, elements
+from m3fm.ct import dicom, tags
 from m3fm.ct.geometry import Rejected
 from m3fm.ct.headers import _WANTED
 from m3fm.dataset.examine import quiet_pydicom
@@ -25,8 +25,8 @@ BY_PYDICOM = {"deflated", "big endian"}
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_the_elements_are_those_that_pydicom_finds(kind, tmp_path):
     file = malformed.write(kind, tmp_path, "1.2.3")[0]
-    quick = elements.read_elements(file, _WANTED)
-    slow = elements._by_pydicom(file, _WANTED)
+    quick = tags.read_tags(file, _WANTED)
+    slow = tags._by_pydicom(file, _WANTED)
     assert quick.values == slow.values
     assert (quick.syntax, quick.byteorder) == (slow.syntax, slow.byteorder)
     if quick.pixels:
@@ -38,18 +38,18 @@ def test_the_elements_are_those_that_pydicom_finds(kind, tmp_path):
 def test_usual_files_are_read_without_pydicom(kind, tmp_path, monkeypatch):
     file = malformed.write(kind, tmp_path, "1.2.3")[0]
     if kind != "no pixels" and not kind.startswith(("segmentation", "report", "radiotherapy")):
-        monkeypatch.setattr(elements, "_by_pydicom", None)
-    elements.read_elements(file, _WANTED)
+        monkeypatch.setattr(tags, "_by_pydicom", None)
+    tags.read_tags(file, _WANTED)
 
 
 def test_a_header_longer_than_the_first_read(tmp_path):
-    (tags,) = series.datasets(series.volume(1))
-    tags.private_block(0x0009, "ACME", create=True).add_new(1, "OB", bytes(200_000))
-    (file,) = series.write(tmp_path, [tags])
-    found = elements.read_elements(file, _WANTED)
+    (dataset,) = series.datasets(series.volume(1))
+    dataset.private_block(0x0009, "ACME", create=True).add_new(1, "OB", bytes(200_000))
+    (file,) = series.write(tmp_path, [dataset])
+    found = tags.read_tags(file, _WANTED)
     assert found.pixels is not None
     assert found.pixels[0] > 200_000
-    np.testing.assert_array_equal(found.values, elements._by_pydicom(file, _WANTED).values)
+    np.testing.assert_array_equal(found.values, tags._by_pydicom(file, _WANTED).values)
 
 
 class Sound:
@@ -111,15 +111,15 @@ def test_a_wrong_length_of_the_meta_information_is_seen(tmp_path, kind, wrong):
     content = bytearray(file.read_bytes())
     told = int.from_bytes(content[140:144], "little")
     content[140:144] = (told + wrong).to_bytes(4, "little")
-    right = elements.read_elements(file, _WANTED)
+    right = tags.read_tags(file, _WANTED)
     file.write_bytes(content)
-    assert elements.read_elements(file, _WANTED).values == right.values
+    assert tags.read_tags(file, _WANTED).values == right.values
 
 
 def test_bytes_are_read_from_where_pydicom_would(tmp_path):
     """A file with something behind its pixels."""
-    (tags,) = series.datasets(series.volume(1))
-    tags.add_new(0xFFFCFFFC, "OB", bytes(64))
-    (file,) = series.write(tmp_path, [tags])
-    start, length = elements.read_elements(Path(file), _WANTED).pixels
-    assert BytesIO(file.read_bytes()[start : start + length]).getvalue() == tags.PixelData
+    (dataset,) = series.datasets(series.volume(1))
+    dataset.add_new(0xFFFCFFFC, "OB", bytes(64))
+    (file,) = series.write(tmp_path, [dataset])
+    start, length = tags.read_tags(Path(file), _WANTED).pixels
+    assert BytesIO(file.read_bytes()[start : start + length]).getvalue() == dataset.PixelData

@@ -1,171 +1,29 @@
 """The configuration of a run: every number in one place, typed, with its range.
 
-The same classes describe a laptop's run and a cluster's; `m3fm.presets` has one for each size.
+The same classes describe a laptop's run and a cluster's; `m3fm.config.presets` has one for each size.
 """
 
-import json
 from math import inf
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from m3fm.artifacts import text_digest
-from m3fm.salt import VARIABLE, Salt
-from m3fm.tasks import TASKS, Modality
+from m3fm.clinical.tasks import TASKS, Modality
+from m3fm.config.base import (
+    Config,
+    Count,
+    Fraction,
+    Natural,
+    NotNegative,
+    Pair,
+    Positive,
+    check_heads,
+    check_whole,
+)
+from m3fm.config.model import ModelConfig
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Size3 = tuple[Count, Count, Count]
-Pair = tuple[float, float]
-
-
-class Config(BaseModel):
-    """A frozen section of the configuration; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    def to_json(self) -> str:
-        """One line of JSON with sorted keys: what a pipeline passes on, and what the digest is of."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
-
-    def digest(self) -> str:
-        """SHA-256 of the section's JSON."""
-        return text_digest(self.to_json())
-
-
-def first_problem(error: ValidationError, of: type[BaseModel]) -> str:
-    """Where the first fault of what was to be an `of` is, and what it is."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        what = "there is no such key" + _keys_beside(first["loc"], of)
-    return f"{where}: {what}" if where else what
-
-
-def _keys_beside(where: tuple[int | str, ...], section: Any) -> str:
-    """The keys that there are where one is that is not."""
-    for part in where[:-1]:
-        field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
-        section = None if field is None else field.annotation
-    return f"; there are {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
-
-
-def check_heads(what: str, width: int, heads: int) -> None:
-    """Raise ValueError where a width cannot be shared evenly among the heads of an attention."""
-    if width % heads:
-        raise ValueError(f"{what} is {heads}, which does not divide the width {width}")
-
-
-class Scale(Config):
-    """One image scale of CTViT: volumes of one shape, cut into patches of one shape, windowed in HU."""
-
-    shape: Size3
-    """Slices, rows, columns in voxels."""
-    patch: Size3
-    """Slices, rows, columns of a patch in voxels."""
-    hu_window: Pair
-    """HU that map to -1 and +1."""
-    spacing_follows: bool = True
-    """Whether a volume that is resized has another voxel size then; the authors' code keeps the old one."""
-
-    @model_validator(mode="after")
-    def _hu_window_rises(self) -> Self:
-        if not -inf < self.hu_window[0] < self.hu_window[1] < inf:
-            raise ValueError(f"hu_window is {self.hu_window}, and should rise from one number to another")
-        return self
-
-    @model_validator(mode="after")
-    def _patches_tile_the_volume(self) -> Self:
-        if any(size % patch for size, patch in zip(self.shape, self.patch)):
-            raise ValueError(f"shape {self.shape} is not a whole number of patches {self.patch}")
-        return self
-
-    @property
-    def grid(self) -> Size3:
-        """Patches along slices, rows, columns."""
-        d, h, w = (size // patch for size, patch in zip(self.shape, self.patch))
-        return d, h, w
-
-
-class TextConfig(Config):
-    """The text transformer (paper: RoBERTa base, 12 layers of 768) and its tokenizer."""
-
-    width: Count = 768
-    depth: Count = 12
-    heads: Count = 12
-    vocabulary: Count = 50265
-    dropout: Share = 0.1
-    positions: int = Field(default=514, ge=4)
-    """Position embeddings: RoBERTa counts from 2, so texts have two tokens fewer at most."""
-    max_tokens: Count = 160
-    """Clinical text is cut to this many tokens, the closing one included."""
-    max_question_tokens: Count = 50
-    close_truncated: bool = True
-    """Whether a text that is cut keeps its closing token; in the authors' code it does not."""
-    pretrained: Path | None = None
-    """Directory of a `transformers` encoder whose weights are taken; the sizes above then come from it."""
-    encoder: dict[str, Any] | None = None
-    """Configuration of any encoder of `transformers`, as in its `config.json`, instead of the sizes above."""
-    tokenizer: Path | None = None
-    """Directory with a tokenizer; without one, one is trained on the platform's own sentences."""
-
-    @model_validator(mode="after")
-    def _sizes_have_one_source(self) -> Self:
-        if self.pretrained is not None and self.encoder is not None:
-            raise ValueError("pretrained and encoder are both given: one of them says what the encoder is")
-        if self.pretrained is None and self.encoder is None:
-            check_heads("heads", self.width, self.heads)
-        return self
-
-    @model_validator(mode="after")
-    def _texts_have_positions(self) -> Self:
-        longest = max(self.max_tokens, self.max_question_tokens)
-        if self.pretrained is None and self.encoder is None and self.positions < longest + 2:
-            raise ValueError(f"positions is {self.positions}: texts of {longest} tokens need {longest + 2}")
-        return self
-
-
-class ModelConfig(Config):
-    """M3FM's sizes (paper, Methods: M3FM)."""
-
-    width: Count
-    """Of image and task tokens."""
-    depth: Count
-    """Blocks of the image encoder."""
-    heads: Count
-    """Of the image encoder's attention."""
-    task_depth: Count = 4
-    task_heads: Count | None = None
-    """Of the task encoder's attention; as many as the image encoder's where not given."""
-    registers: Natural = 3
-    head_width: Count = 1024
-    """Hidden width of the predictors."""
-    monotone_risk: bool = True
-    """Whether risks never fall from year to year; in the authors' code they can."""
-    task_id: bool = True
-    """Whether there is a Task ID predictor; the authors' published weights have none."""
-    scales: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Scale] = Field(min_length=1)
-    """By name; a checkpoint has them in alphabetical order."""
-    text: TextConfig = TextConfig()
-
-    @model_validator(mode="after")
-    def _widths_can_be_shared(self) -> Self:
-        if self.width % 2:
-            raise ValueError(f"width is {self.width}, and should be even: sines and cosines share it")
-        check_heads("heads", self.width, self.heads)
-        check_heads("task_heads", self.width, self.task_heads or self.heads)
-        return self
-
-
-def check_whole(what: str, samples: int, micro_batch: int) -> None:
-    """Raise ValueError where samples do not come in whole micro-batches: some would be left out unsaid."""
-    if samples < micro_batch or samples % micro_batch:
-        raise ValueError(f"{what} is {samples}, which is no whole number of micro-batches of {micro_batch}")
+SALT_VARIABLE = "M3FM_SALT"
+"""Environment variable of the secret that patients are hashed with; it never stands in a file."""
 
 
 class SimulateConfig(Config):
@@ -178,8 +36,8 @@ class SimulateConfig(Config):
     field_of_view_mm: Positive = 340.0
     slices: tuple[Count, Count] = (64, 72)
     """Fewest and most axial slices of a sound series."""
-    broken_share: Share = 0.03
-    """Share of the axial series that are written broken on purpose, and must be rejected."""
+    broken_fraction: Fraction = 0.03
+    """Fraction of the axial series that are written broken on purpose, and must be rejected."""
 
     @model_validator(mode="after")
     def _slices_rise(self) -> Self:
@@ -215,27 +73,27 @@ class CurateConfig(Config):
 
     min_slices: Count = 64
     """Paper, Methods: series with fewer axial slices are excluded."""
-    salt_fingerprint: str = Field(
-        default_factory=lambda: Salt.of_environment().fingerprint, pattern="^[0-9a-f]{16}$"
-    )
-    """Of the salt in M3FM_SALT (`m3fm dataset salt` prints it): another salt is another configuration."""
+    salt_fingerprint: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
+    """Of the salt in M3FM_SALT (`m3fm dataset salt` prints it), which is filled in where none is given."""
     seed: Natural = 2025
-    val_share: Share = 0.1
-    test_share: Share = 0.3
+    val_fraction: Fraction = 0.1
+    test_fraction: Fraction = 0.3
     labels: LabelConfig = LabelConfig()
     regions: RegionsConfig = RegionsConfig()
 
     @model_validator(mode="after")
-    def _shares_are_of_a_whole(self) -> Self:
-        if self.val_share + self.test_share > 1:
-            raise ValueError("val_share and test_share are more than all patients")
+    def _fractions_are_of_a_whole(self) -> Self:
+        if self.val_fraction + self.test_fraction > 1:
+            raise ValueError("val_fraction and test_fraction are more than all patients")
         return self
 
     @model_validator(mode="before")
     @classmethod
     def _salt_is_no_setting(cls, values: Any) -> Any:
         if isinstance(values, dict) and "salt" in values:
-            raise ValueError(f"a secret does not belong in a file; set the environment variable {VARIABLE}")
+            raise ValueError(
+                f"a secret does not belong in a file; set the environment variable {SALT_VARIABLE}"
+            )
         return values
 
 
@@ -248,7 +106,7 @@ class OptimizerConfig(Config):
     weight_decay: NotNegative = 0.05
     layer_decay: Positive = 1.0
     """Learning rate of each earlier block relative to the next one's."""
-    betas: tuple[Share, Share] = (0.9, 0.95)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     """Decay of AdamW's running means of the gradient and of its square."""
     clip_norm: Positive = 1.0
     checkpoint_every: Count = 1000
@@ -303,8 +161,8 @@ class PretrainConfig(Config):
 class AugmentConfig(Config):
     """What changes at random in every sample that is trained on (paper, Training details)."""
 
-    element_dropout: Share = 0.2
-    """Share of clinical elements left out of the text."""
+    element_dropout: Fraction = 0.2
+    """Fraction of clinical elements left out of the text."""
     hu_shift: NotNegative = 50.0
     """Largest shift of either end of the HU window."""
     rotation_degrees: NotNegative = 10.0
@@ -333,9 +191,9 @@ class TrainConfig(AugmentConfig):
     """Samples of a task with images that one worker computes at once."""
     text_micro_batch: Count = 12
     """The same for tasks that read text alone, whose samples take a fraction of the time."""
-    identity_questions: Count = 16
+    task_id_questions: Count = 16
     """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
-    identity_weight: Positive = 0.3
+    task_id_loss_weight: Positive = 0.3
     """Of the loss of knowing the task, beside the loss of its answer."""
     validation_batches: Natural = 2
     """Micro-batches of each task, drawn from the validation patients."""
@@ -418,7 +276,7 @@ class LaunchConfig(Config):
     """Whether workers are put on as few machines as can be, or on as many."""
     restarts: Natural = 3
     """How often workers that died are replaced before training gives up; the same command then goes on."""
-    loaders: Natural = 0
+    num_workers: Natural = 0
     """Processes that load data for each worker; 0 loads between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     activation_checkpointing: bool = False

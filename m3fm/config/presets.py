@@ -9,20 +9,19 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from m3fm.config import (
+from m3fm.config.base import first_problem
+from m3fm.config.model import ModelConfig, Scale, TextConfig
+from m3fm.config.sections import (
     Costs,
     FinetuneConfig,
     LaunchConfig,
-    ModelConfig,
     OptimizerConfig,
     PretrainConfig,
     RunConfig,
-    Scale,
-    TextConfig,
     TrainConfig,
-    first_problem,
 )
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.files import read_yaml
 
 # HU windows: those of lung cancer and heart are the authors'; the other two are not published and chosen
 # here (docs/choices.md).
@@ -72,7 +71,7 @@ def _paper_run(
         pretrain=PretrainConfig(optimizer=OptimizerConfig(steps=200_000, warmup=10_000, lr=3.75e-4)),
         train=TrainConfig(
             optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95),
-            identity_questions=4,
+            task_id_questions=4,
         ),
         # The paper does not say how it fine-tuned; the rates are those of its multitask training.
         finetune=FinetuneConfig(
@@ -81,7 +80,7 @@ def _paper_run(
         launch=LaunchConfig(
             workers=192,
             gpus_per_worker=1.0,
-            loaders=4,
+            num_workers=4,
             precision="float16",
             activation_checkpointing=True,
             costs=costs,
@@ -119,7 +118,7 @@ def _tiny_run() -> RunConfig:
             retrieval_batch=16,
             rotation_degrees=0.0,
         ),
-        launch=LaunchConfig(loaders=1, costs=TINY_COSTS),
+        launch=LaunchConfig(num_workers=1, costs=TINY_COSTS),
         finetune=FinetuneConfig(
             optimizer=OptimizerConfig(steps=100, warmup=10, lr=1e-3, layer_decay=0.8),
             batch=16,
@@ -159,12 +158,7 @@ def load(path: Path) -> RunConfig:
 
     Raises InputError that names the file, the key and the reason.
     """
-    import yaml
-
-    try:
-        changes = yaml.safe_load(path.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    changes = read_yaml(path)
     if not isinstance(changes, dict) or "preset" not in changes:
         raise InputError(f"{path} must name a preset, as in `preset: tiny`")
     try:

@@ -1,14 +1,15 @@
 """Where a run keeps its files: everything that m3fm and the tools below it write lies in one directory."""
 
 import contextlib
-import fcntl
 import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.errors import InputError
+from m3fm.core.files import lock
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,7 @@ class State:
             "DVC_SITE_CACHE_DIR": str(cache / "dvc"),
             "PYTHONUTF8": "1",
             "HF_HUB_OFFLINE": "1",
-            "DVC_NO_ANALYTICS": "1",
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "GX_ANALYTICS_ENABLED": "false",
-            "ORT_DISABLE_TELEMETRY": "1",
-            "DO_NOT_TRACK": "1",
+            **telemetry.OFF,
         }
 
     def enter(self) -> None:
@@ -74,27 +70,20 @@ class State:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the directory for one run; raises InputError when another run holds it.
+        """Hold the directory for one run; raise InputError when another run holds it."""
 
-        The lock is the kernel's, and ends with the process that holds it however that ends.
-        """
-        with (self.root / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise InputError(
-                    f"{self.root} is in use by process {file.read()}: wait for it to end, or give this run"
-                    " another directory with --state"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        def refuse(process: str) -> None:
+            raise InputError(
+                f"{self.root} is in use by process {process}: wait for it to end, or give this run"
+                " another directory with --state"
+            )
+
+        with lock(self.root / "lock", refuse):
             yield
 
 
 def main() -> None:
-    """Run a command that writes into the state directory only: `python -m m3fm.environment COMMAND ...`."""
+    """Run a command that writes into the state directory only: `python -m m3fm.core.state COMMAND ...`."""
     State.default().enter()
     os.execvp(sys.argv[1], sys.argv[1:])
 

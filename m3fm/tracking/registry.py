@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3fm.artifacts import Reference, read_manifest, text_digest, to_json
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.artifacts import Reference, read_manifest
+from m3fm.core.errors import InputError
+from m3fm.core.files import text_digest, to_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -58,7 +60,7 @@ class Registry:
 
         Artifacts are kept under `state`, or by the server if there is one.
         """
-        os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        telemetry.switch_off()
         home = state.resolve() / "mlflow"
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         if not uri:

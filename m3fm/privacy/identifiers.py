@@ -18,7 +18,7 @@ import pydicom
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement, RawDataElement
 
-from m3fm.salt import Salt
+from m3fm.privacy.pseudonyms import Salt
 
 Words = tuple[str, ...]
 

@@ -7,7 +7,6 @@ and is made once. A step that fails writes `STATE/store/failure.json`, and says 
 """
 
 import contextlib
-import fcntl
 import functools
 import inspect
 import json
@@ -18,11 +17,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
 
-from m3fm.artifacts import Reference, read_manifest, text_digest, to_json, write_json
-from m3fm.config import EvaluateConfig, RunConfig
-from m3fm.environment import State
-from m3fm.errors import InputError
-from m3fm.tasks import TASKS
+from m3fm.clinical.tasks import TASKS
+from m3fm.config.sections import EvaluateConfig, RunConfig
+from m3fm.core.artifacts import Reference, read_manifest
+from m3fm.core.errors import InputError
+from m3fm.core.files import lock, text_digest, to_json, write_json
+from m3fm.core.state import State
+from m3fm.privacy.pseudonyms import with_salt
 
 if TYPE_CHECKING:
     from m3fm.training.launch import Place
@@ -93,13 +94,11 @@ def _step(function: Callable[P, str]) -> Callable[P, str]:
 @contextlib.contextmanager
 def _alone(step: str, out: Path) -> Iterator[None]:
     """Wait for another process that makes the same output, such as one whose runner was killed."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.with_name(f".{out.name}.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(step, f"waiting for another process that is making {out}")
-            fcntl.flock(file, fcntl.LOCK_EX)
+
+    def wait(process: str) -> None:
+        say(step, f"waiting for process {process}, which is making {out}")
+
+    with lock(out.with_name(f".{out.name}.lock"), wait):
         yield
 
 
@@ -137,7 +136,7 @@ def _digest(reference: str) -> str:
 
 
 def _configured(config: str) -> RunConfig:
-    return RunConfig.model_validate_json(config)
+    return with_salt(RunConfig.model_validate_json(config))
 
 
 def _inputs(step: str, config: str, code: str, **references: str) -> dict[str, str]:
@@ -168,7 +167,7 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     """
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate as write_dataset
-    from m3fm.salt import check_source
+    from m3fm.privacy.pseudonyms import check_source
 
     given, run = Reference.parse(cohort), _configured(config)
     check_source(kind, given.path)
@@ -220,7 +219,7 @@ def version(dataset: str, validation: str, state: str) -> str:
 
 def _place(state: str) -> "Place":
     """Checkpoints beside the output, steps in the run's MLflow."""
-    from m3fm.registry import Registry
+    from m3fm.tracking.registry import Registry
     from m3fm.training.launch import Place
 
     return Place(mlflow=Registry.of(Path(state)).uri)
@@ -255,9 +254,9 @@ def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> 
 
 def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: EvaluateConfig) -> None:
     """Write the evaluation of a checkpoint on one split of a dataset to `out`."""
+    from m3fm.core.progress import tracked
     from m3fm.evaluation.evaluate import evaluate as summarise
     from m3fm.evaluation.predict import predict
-    from m3fm.progress import tracked
 
     with tracked("predicted tasks", len(TASKS)) as advance:
 
@@ -321,7 +320,7 @@ def register(
     state: str,
 ) -> str:
     """Register a bundle with its lineage as a version of the model; gives `models:/NAME/VERSION`."""
-    from m3fm.registry import Registry
+    from m3fm.tracking.registry import Registry
 
     run = _configured(config)
     registry = Registry.of(Path(state))

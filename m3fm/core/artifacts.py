@@ -6,9 +6,6 @@ a reference is cheap to check and a change anywhere in the directory can be foun
 """
 
 import contextlib
-import hashlib
-import json
-import os
 import re
 import shutil
 from collections.abc import Collection, Iterator
@@ -16,21 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from m3fm.errors import InputError
+from m3fm.core.errors import InputError
+from m3fm.core.files import file_digest, read_json, text_digest, write_json
 
 KINDS = ("cohort", "dataset", "validation", "checkpoint", "evaluation", "finetuning", "bundle")
 MANIFESTS = tuple(f"{kind}.json" for kind in KINDS)
-
-
-def text_digest(text: str) -> str:
-    """SHA-256 of a text, in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def source_digest() -> str:
@@ -38,18 +25,6 @@ def source_digest() -> str:
     root = Path(__file__).parent
     lines = [f"{path.relative_to(root)} {file_digest(path)}" for path in sorted(root.rglob("*.py"))]
     return text_digest("\n".join(lines))
-
-
-def to_json(value: Any) -> str:
-    """The one JSON form of a value: sorted keys, two spaces, a newline at the end; NaN is an error."""
-    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(to_json(value))
-    partial.replace(path)
 
 
 @contextlib.contextmanager
@@ -102,8 +77,8 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of an artifact directory, whichever kind it is."""
     path = manifest_path(directory)
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        manifest = read_json(path)
+    except InputError as error:
         raise InputError(f"{path} is damaged: make {directory} again") from error
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise InputError(f"{path} is damaged: make {directory} again")
@@ -121,8 +96,6 @@ def check_files(directory: Path) -> None:
                 f"{path} was changed after it was written: {directory} is damaged, make it again"
             )
     if (directory / "series.parquet").is_file():
-        from m3fm.dataset.volumes import check_volumes
-
         check_volumes(directory)
 
 
@@ -157,3 +130,36 @@ class Reference:
             raise InputError(f"{self.path} has digest {found[:12]}, not {self.digest[:12]}: it was made anew")
         check_files(self.path)
         return self.path
+
+
+def is_simulated(root: Path) -> bool:
+    """Whether a folder is a cohort that `m3fm simulate` wrote."""
+    return (root / "cohort.json").is_file()
+
+
+def check_volumes(dataset: Path) -> None:
+    """Raise InputError where a volume is missing, or is another than `series.parquet` says.
+
+    A volume whose size and time of change are those of the last check is not read again: a look at terabytes
+    costs a moment. What was seen is kept beside the dataset, in `.NAME.volumes.json`, because it is no part
+    of its version; where nothing can be written there, every volume is read.
+    """
+    import pyarrow.parquet as pq
+
+    record = dataset.with_name(f".{dataset.name}.volumes.json")
+    seen = read_json(record) if record.is_file() else {}
+    table = pq.read_table(dataset / "series.parquet", columns=["volume", "digest"])
+    found = {}
+    for name, digest in zip(table["volume"].to_pylist(), table["digest"].to_pylist()):
+        if not name:
+            continue
+        path = dataset / name
+        if not path.is_file():
+            raise InputError(f"{path} is missing: damaged, make {dataset} again")
+        stat = path.stat()
+        found[name] = [stat.st_size, stat.st_mtime_ns, digest]
+        if seen.get(name) != found[name] and file_digest(path) != digest:
+            raise InputError(f"{path} was changed after it was written: make {dataset} again")
+    if found != seen:
+        with contextlib.suppress(PermissionError):
+            write_json(record, found)

@@ -12,10 +12,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m3fm.cohort.source import is_simulated
-from m3fm.errors import InputError
+from m3fm.config.sections import SALT_VARIABLE, CurateConfig, RunConfig
+from m3fm.core.artifacts import is_simulated
+from m3fm.core.errors import InputError
 
-VARIABLE = "M3FM_SALT"
 OF_SIMULATED = "m3fm"
 """The salt without M3FM_SALT: it protects nobody, and is for simulated patients only."""
 SHORTEST = 16
@@ -33,7 +33,7 @@ class Salt:
     @classmethod
     def of_environment(cls) -> "Salt":
         """That of M3FM_SALT, or else the one for simulated patients."""
-        return cls(os.environ.get(VARIABLE) or OF_SIMULATED)
+        return cls(os.environ.get(SALT_VARIABLE) or OF_SIMULATED)
 
     def hashed(self, kind: str, identifier: str) -> str:
         """What stands for an identifier of a patient, exam, study or series in a dataset."""
@@ -58,25 +58,37 @@ def check_source(kind: str, root: Path) -> None:
 
     Of a plain folder of DICOM, which is for trying things out, the user is only warned.
     """
-    salt = os.environ.get(VARIABLE, "")
+    salt = os.environ.get(SALT_VARIABLE, "")
     if is_simulated(root) or len(salt) >= SHORTEST:
         return
     found = "is not set" if not salt else f"has fewer than {SHORTEST} characters"
     reason = (
-        f"{VARIABLE} {found}: {root} was not simulated by m3fm, and its patients could be guessed from"
-        f" their hashes; set {VARIABLE} to a secret of your own, as `openssl rand -hex 32` makes one"
+        f"{SALT_VARIABLE} {found}: {root} was not simulated by m3fm, and its patients could be guessed from"
+        f" their hashes; set {SALT_VARIABLE} to a secret of your own, as `openssl rand -hex 32` makes one"
     )
     if kind not in WITHOUT_TABLES:
         raise InputError(reason)
     print(f"m3fm: warning: {reason}", file=sys.stderr)
 
 
-def check_fingerprint(expected: str) -> Salt:
+def with_fingerprint(config: CurateConfig) -> CurateConfig:
+    """Fill in the fingerprint of the environment's salt, unless the configuration names one."""
+    if config.salt_fingerprint is not None:
+        return config
+    return config.model_copy(update={"salt_fingerprint": Salt.of_environment().fingerprint})
+
+
+def with_salt(run: RunConfig) -> RunConfig:
+    """Fill in the salt's fingerprint, so that the run's digest and the keys of its steps tell salts apart."""
+    return run.model_copy(update={"curate": with_fingerprint(run.curate)})
+
+
+def check_fingerprint(expected: str | None) -> Salt:
     """The salt of the environment, once it is found to be the one that a run was configured with."""
     salt = Salt.of_environment()
-    if not secrets.compare_digest(salt.fingerprint, expected):
+    if expected is not None and not secrets.compare_digest(salt.fingerprint, expected):
         raise InputError(
-            f"{VARIABLE} here is another one than where the run was configured (fingerprint"
+            f"{SALT_VARIABLE} here is another one than where the run was configured (fingerprint"
             f" {salt.fingerprint}, not {expected}): set the same in both places"
         )
     return salt

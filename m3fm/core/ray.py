@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from m3fm.errors import InputError
+from m3fm.core import telemetry
+from m3fm.core.errors import InputError
 
 OBJECT_STORE_BYTES = 200_000_000
 """Large data go by path, never through Ray's object store."""
@@ -30,7 +31,7 @@ def ray_cluster(cpus: int) -> Iterator[None]:
     The new one ends with the block, and with this process should that be killed; nothing of it is left.
     It listens on this machine's loopback alone.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    telemetry.switch_off()
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
         # Where Ray's processes die, who waits for them is told after half a minute.

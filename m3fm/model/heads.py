@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from m3fm.clinical.tasks import YEARS, Task
 from m3fm.model.transformer import upcast
-from m3fm.tasks import YEARS, Task
 
 
-class Predictor(nn.Module):
+class Head(nn.Module):
     """Linear, GELU, LayerNorm, linear: one head, perhaps for several tasks of one answer shape."""
 
     def __init__(self, width: int, hidden: int, outputs: int) -> None:

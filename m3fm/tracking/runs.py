@@ -1,7 +1,6 @@
 """A training run in MLflow: its configuration, and every step once, however often the run was interrupted."""
 
 import contextlib
-import json
 import logging
 import os
 import time
@@ -9,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m3fm.artifacts import write_json
-from m3fm.registry import EXPERIMENT, METRICS_AT_ONCE, PARAMS_AT_ONCE, flat
+from m3fm.core import telemetry
+from m3fm.core.files import read_json, write_json
+from m3fm.tracking.registry import EXPERIMENT, METRICS_AT_ONCE, PARAMS_AT_ONCE, flat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def _client(uri: str) -> "MlflowClient":
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    telemetry.switch_off()
     # A server that is away for a while must not hold up training: what it misses is told later.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
@@ -60,7 +60,7 @@ def has(uri: str, run_id: str) -> bool:
     return True
 
 
-def gone_on_with(
+def resume_or_start_run(
     uri: str,
     work: Path,
     of_checkpoint: str | None,
@@ -70,8 +70,8 @@ def gone_on_with(
 ) -> str:
     """The run of an interrupted call with these inputs, noted in `work` or a checkpoint; or a new one."""
     begun = {"inputs": dict(inputs), "mlflow_run": of_checkpoint}
-    with contextlib.suppress(FileNotFoundError):
-        noted = json.loads((work / RUN).read_text())
+    if (work / RUN).is_file():
+        noted = read_json(work / RUN)
         begun = noted if noted["inputs"] == inputs else begun
     found = begun["mlflow_run"]
     if isinstance(found, str) and has(uri, found):

@@ -28,7 +28,7 @@ class Task:
     answers: tuple[str, ...]
     """What the outputs mean, in order; for a hazard, the years."""
     head: str
-    """Predictor that answers it; tasks of one answer shape share a predictor's hidden layer."""
+    """Predictor that answers it; tasks of one answer shape fraction a predictor's hidden layer."""
     loss: Loss = "softmax"
     scale: str | None = None
     """Image scale of CTViT, or None where the task reads text only, or images of any scale."""

@@ -1,18 +1,18 @@
-"""Other ways to ask: questions of every task and of none, made of `m3fm.wordings` and `m3fm.foreign`.
+"""Other ways to ask: sentences of every task and of none, made of in_scope.yaml and out_of_scope.yaml.
 
-The Task ID predictor learns from them which words name a task. Ten questions a task (`m3fm.questions`) let it
-go by the frame ("Is there ...?") as well; here every frame is filled both with what a task answers and with
-what none answers, so only what it is filled with tells them apart. Without torch.
+The Task ID predictor learns from them which words name a task. Ten questions a task (`m3fm.questions.bank`)
+let it go by the frame ("Is there ...?") as well; here every frame is filled both with what a task answers and
+with what none answers, so only the filling tells them apart. Without torch.
 """
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from m3fm import foreign
-from m3fm.clinical import ELEMENTS
-from m3fm.questions import OUT_OF_SCOPE
-from m3fm.tasks import TASKS
-from m3fm.wordings import FILLINGS, FRAMES, ORDERS, RULES
+from m3fm.clinical.elements import ELEMENTS
+from m3fm.clinical.tasks import TASKS
+from m3fm.core.files import read_yaml
+from m3fm.questions.bank import OUT_OF_SCOPE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,16 +38,21 @@ def _diagnoses(left_out: tuple[str, ...] = ()) -> tuple[str, ...]:
     return tuple(e.phrase for n, e in ELEMENTS.items() if e.kind == "diagnosis" and n not in left_out)
 
 
+def _vocabulary(name: str) -> Any:
+    return read_yaml(Path(__file__).with_name(name))
+
+
+IN_SCOPE, OUT_OF_SCOPE_WORDS = _vocabulary("in_scope.yaml"), _vocabulary("out_of_scope.yaml")
 _RULES = {
-    **{name: _alternatives(rule) for name, rule in (RULES | foreign.RULES).items()},
+    **{name: _alternatives(rule) for name, rule in (IN_SCOPE["rules"] | OUT_OF_SCOPE_WORDS["rules"]).items()},
     "element": _diagnoses(),
     "lasting": _diagnoses(_IMAGED),
 }
-_ORDERS = _alternatives(ORDERS)
-_FRAMES = {name: _alternatives(rule) for name, rule in FRAMES.items()}
+_ORDERS = _alternatives(IN_SCOPE["orders"])
+_FRAMES = {name: _alternatives(rule) for name, rule in IN_SCOPE["frames"].items()}
 _FILLINGS = {
     task: {frame: _alternatives(rule) for frame, rule in filled.items()}
-    for task, filled in (FILLINGS | {NO_TASK: foreign.FILLINGS}).items()
+    for task, filled in (IN_SCOPE["fillings"] | {NO_TASK: OUT_OF_SCOPE_WORDS["fillings"]}).items()
 }
 
 
@@ -75,7 +80,7 @@ def _filled(frame: str, noun: str) -> str:
 
 
 def sentence(task: str, rng: "np.random.Generator") -> str:
-    """A whole sentence that asks for a task of `m3fm.tasks`, or for none where `task` is NO_TASK."""
+    """A whole sentence that asks for a task of `m3fm.clinical.tasks`, or for none where `task` is NO_TASK."""
     filled = _FILLINGS[task]
     sizes = [len(filled[frame]) if frame == "whole" else len(_FRAMES[frame]) for frame in filled]
     # As often as a frame has alternatives: a kind of question with many forms needs many examples.
@@ -106,7 +111,7 @@ def question(task: str, rng: "np.random.Generator") -> str:
     return text
 
 
-def identity_questions(count: int, rng: "np.random.Generator") -> list[tuple[str, int]]:
+def task_id_questions(count: int, rng: "np.random.Generator") -> list[tuple[str, int]]:
     """Questions with their classes for the Task ID predictor: half of random tasks, half of none.
 
     The class is the task's place in the table, or their number for a question of none.

@@ -1,0 +1,1 @@
+"""The configuration of a run: every number in one place, typed, with its range."""

@@ -1,0 +1,1 @@
+"""Foundations: errors, artifacts, the state directory, Ray, progress; nothing of CT or of models."""

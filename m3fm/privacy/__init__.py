@@ -1,0 +1,1 @@
+"""Pseudonyms of patients, and the search for what would identify them."""

@@ -1,0 +1,1 @@
+"""MLflow: the registry of models, and the runs of trainings."""
