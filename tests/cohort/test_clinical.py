@@ -7,9 +7,8 @@ import pytest
 
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, IMAGE_ELEMENTS, NEVER
 from m3fm.clinical.records import Nodule
-from m3fm.clinical.sentences import nodule_report
+from m3fm.clinical.sentences import clinical_sentences, nodule_report
 from m3fm.questions.retrieval import digits, retrieval_question, simulate_elements
-from m3fm.transfer.rows import sentences
 
 PAPER_ELEMENTS = {
     "age": 56.0,
@@ -38,7 +37,7 @@ PAPER_TEXT = (
 
 
 def test_the_papers_example_comes_out_word_for_word():
-    assert " ".join(sentences(PAPER_ELEMENTS)) == PAPER_TEXT
+    assert " ".join(clinical_sentences(PAPER_ELEMENTS)) == PAPER_TEXT
 
 
 AUTHORS_ELEMENTS = {
@@ -59,11 +58,11 @@ AUTHORS_TEXT = (
 
 def test_the_authors_demo_comes_out_but_for_the_case_of_its_values():
     """The demo has the values in lower case, the paper as NLST writes them; the paper's are used."""
-    assert " ".join(sentences(AUTHORS_ELEMENTS)).lower() == AUTHORS_TEXT.lower()
+    assert " ".join(clinical_sentences(AUTHORS_ELEMENTS)).lower() == AUTHORS_TEXT.lower()
 
 
 def test_the_order_of_the_given_elements_does_not_matter():
-    assert sentences(dict(reversed(PAPER_ELEMENTS.items()))) == sentences(PAPER_ELEMENTS)
+    assert clinical_sentences(dict(reversed(PAPER_ELEMENTS.items()))) == clinical_sentences(PAPER_ELEMENTS)
 
 
 def test_forty_nine_data_elements_of_fig_3b():
@@ -92,7 +91,7 @@ def test_no_column_of_the_table_is_read_twice():
     ],
 )
 def test_what_is_unknown_or_was_not_there_gives_no_sentence(elements, expected):
-    assert sentences(elements) == expected
+    assert clinical_sentences(elements) == expected
 
 
 def test_every_element_has_a_sentence_of_its_own():
@@ -100,8 +99,8 @@ def test_every_element_has_a_sentence_of_its_own():
         name: next(iter(e.codes.values())) if e.kind == "category" else True if e.kind == "relative" else 50.0
         for name, e in ELEMENTS.items()
     }
-    assert len(set(sentences(values))) == len(ELEMENTS)
-    assert not any("{" in sentence for sentence in sentences(values))
+    assert len(set(clinical_sentences(values))) == len(ELEMENTS)
+    assert not any("{" in sentence for sentence in clinical_sentences(values))
 
 
 def test_nodule_reports():
@@ -151,7 +150,7 @@ def test_numbers_asked_for_stand_in_the_text():
         question, answer = retrieval_question("clinical_number", elements, rng)
         number = int("".join(map(str, answer)))
         assert question.endswith("?")
-        assert f"{number:.1f}" in " ".join(sentences(elements))
+        assert f"{number:.1f}" in " ".join(clinical_sentences(elements))
 
 
 STATUS_SENTENCES = {
@@ -185,7 +184,7 @@ def test_yes_no_answers_are_what_the_text_says_and_balanced():
     for _ in range(2000):
         elements = simulate_elements(rng)
         question, (answer,) = retrieval_question("clinical_yes_no", elements, rng)
-        assert answer == _said_in_the_text(question, " ".join(sentences(elements))), question
+        assert answer == _said_in_the_text(question, " ".join(clinical_sentences(elements))), question
         answers.append(answer)
     assert 0.4 < np.mean(answers) < 0.55
 

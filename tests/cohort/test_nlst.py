@@ -5,13 +5,13 @@ import pytest
 
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER
 from m3fm.clinical.records import Nodule
+from m3fm.clinical.sentences import clinical_sentences
 from m3fm.cohort import labels
 from m3fm.cohort.nlst import _PERSON_COLUMNS
 from m3fm.cohort.selection import decide
 from m3fm.cohort.source import open_source
 from m3fm.config.sections import LabelConfig
 from m3fm.core.errors import InputError
-from m3fm.transfer.rows import sentences
 
 PERSON = dict.fromkeys(_PERSON_COLUMNS, ".N")
 PERSON |= {column: "0" for column in PERSON if column.startswith(("diag", "canc", "fam", "loc"))}
@@ -148,7 +148,7 @@ def test_elements_are_those_at_the_exam(tables, write):
     exams = exams_of(write(tables))
     assert exams["100001", 0].elements["age"] == 60.0
     assert exams["100001", 2].elements["age"] == 62.0
-    assert "7.0 years since quit smoking." in sentences(exams["100001", 2].elements)
+    assert "7.0 years since quit smoking." in clinical_sentences(exams["100001", 2].elements)
     assert "age" not in exams["200003", 0].elements
 
 

@@ -7,12 +7,12 @@ import pytest
 
 from m3fm.clinical.elements import AGE_UNKNOWN
 from m3fm.clinical.records import Risk
+from m3fm.clinical.sentences import clinical_sentences
 from m3fm.cohort.labels import nodule_labels
 from m3fm.cohort.source import open_source
 from m3fm.cohort.splits import TEST_ONLY, patient_strata
 from m3fm.core.errors import InputError
 from m3fm.ct.headers import CT_IMAGE
-from m3fm.transfer.rows import sentences
 
 CLINICAL = {
     "demo": {
@@ -92,7 +92,7 @@ def test_clinical_data_become_elements_and_sentences(write):
     assert exam.covid19 == 0
     assert exam.elements["copd"] == AGE_UNKNOWN
     assert not {"race", "weight", "age_quit"} & set(exam.elements)
-    assert " ".join(sentences(exam.elements)) == (
+    assert " ".join(clinical_sentences(exam.elements)) == (
         "The patient is 61.0 years old. Gender is Male. Ethnicity is neither Hispanic nor Latino. "
         "Height is 70.0 inches. Education is associate degree/some college. Current smoker. "
         "Smoking duration is 37.5 pack years. Smoking intensity is 20.0 cigarettes per day. "

@@ -1,13 +1,12 @@
 import pytest
 
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER
-from m3fm.clinical.sentences import nodule_report
+from m3fm.clinical.sentences import clinical_sentences, nodule_report
 from m3fm.clinical.tasks import TASKS, YEARS
 from m3fm.cohort.labels import nodule_labels
 from m3fm.cohort.selection import decide
 from m3fm.cohort.source import open_source
 from m3fm.config.sections import SimulateConfig
-from m3fm.transfer.rows import sentences
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +27,7 @@ def test_every_patient_has_exams_and_images(source):
 def test_elements_are_in_range(source):
     for exam in source.exams():
         assert {"age", "gender", "smoking_status", "pack_years"} <= set(exam.elements)
-        assert sentences(exam.elements)
+        assert clinical_sentences(exam.elements)
         for name, value in exam.elements.items():
             element = ELEMENTS[name]
             if element.kind in ("category", "relative"):

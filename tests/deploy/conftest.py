@@ -9,6 +9,7 @@ import pytest
 import torch
 from deploy_samples import ELEMENTS, NODULE, labels, write_checkpoint
 
+from m3fm.clinical.elements import ELEMENTS as ALL_ELEMENTS
 from m3fm.core.artifacts import seal
 from m3fm.core.files import file_digest
 from m3fm.ct import store
@@ -84,7 +85,7 @@ def dataset(series: Series, tmp_path_factory: pytest.TempPathFactory) -> Path:
         **{name: list(box) for name, box in boxes.items()},
     }
     pd.DataFrame([row]).to_parquet(directory / "series.parquet")
-    elements = {name: ELEMENTS.get(name) for name in ELEMENTS}
+    elements = {name: ELEMENTS.get(name) for name in ALL_ELEMENTS}
     pd.DataFrame([{**exam, **elements}]).to_parquet(directory / "exams.parquet")
     described = {**NODULE, "margin": "smooth", "attenuation": "solid", "new": False}
     pd.DataFrame([{**exam, **described}]).to_parquet(directory / "nodules.parquet")

@@ -1,0 +1,109 @@
+"""What the project's English is held to, checked on the syntax trees: `python tests/repository/english.py`.
+
+Functions begin their docstring with a verb in the imperative; no docstring begins like a fragment ("Of ...");
+public functions on arrays name a shape in brackets, as in "[D, H, W]"; nothing says "is no" for "is not a".
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+CODE = ("m3fm", "components", "pipelines", "benchmarks")
+FRAGMENTS = (
+    "Of ",
+    "That of ",
+    "That ",
+    "Those ",
+    "Where ",
+    "The same",
+    "As ",
+    "What ",
+    "Which ",
+    "Whose ",
+    "Whom ",
+    "How ",
+)
+"""Beginnings of docstrings that are no sentence and name no thing; only attributes and modules may ask "how many"."""
+ARRAYS = re.compile(r"\b(?:NDArray|ndarray|Tensor)\b")
+SHAPE = re.compile(r"\[[^\]]+\]|scalar")
+VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text().split())
+"""Verbs with which a function's docstring may begin; add one to the file where it is missing."""
+
+
+def sources() -> Iterator[Path]:
+    """Yield every source file that is held to the rules."""
+    for folder in CODE:
+        yield from sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith("test_"))
+
+
+def fragments(path: Path) -> Iterator[str]:
+    """Yield docstrings (of attributes, too) that begin like a fragment."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        body = getattr(node, "body", [])
+        for number, part in enumerate(body if isinstance(body, list) else []):
+            if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)):
+                continue
+            text, free = str(part.value.value), number > 0 or isinstance(node, ast.Module)
+            if text.startswith(FRAGMENTS if free else FRAGMENTS + QUESTIONS):
+                yield f"{path.relative_to(ROOT)}:{part.lineno}: fragment: {text.splitlines()[0]}"
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield every function and method."""
+    yield from (
+        n
+        for n in ast.walk(ast.parse(path.read_text()))
+        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+
+
+def without_verb(path: Path) -> Iterator[str]:
+    """Yield functions whose docstring does not begin with a verb; properties name what they are."""
+    for node in functions(path):
+        text = ast.get_docstring(node)
+        if text and not _is_property(node) and text.split()[0].strip(",.:;") not in VERBS:
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: no verb first: {node.name}: {text.splitlines()[0]}"
+
+
+def without_shape(path: Path) -> Iterator[str]:
+    """Yield public functions that take or return arrays and name no shape."""
+    for node in functions(path):
+        text = ast.get_docstring(node) or ""
+        given = [arg.annotation for arg in (*node.args.args, *node.args.kwonlyargs) if arg.annotation]
+        annotations = [*given, *([node.returns] if node.returns else [])]
+        arrays = any(ARRAYS.search(ast.unparse(annotation)) for annotation in annotations)
+        if arrays and not node.name.startswith("_") and not SHAPE.search(text):
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: no shape: {node.name}"
+
+
+def is_no() -> Iterator[str]:
+    """Yield lines of tracked text files that say "is no" before a noun."""
+    words = "is" + " no "
+    command = ["git", "-C", str(ROOT), "grep", "-nI", "--untracked", words]
+    yield from subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+
+
+def main() -> None:
+    """Print every fault below the folders that are named, or all."""
+    chosen = tuple(sys.argv[1:])
+    counts: dict[str, int] = {}
+    for check in (without_verb, without_shape, fragments):
+        found = [fault for path in sources() for fault in check(path)]
+        found = [fault for fault in found if not chosen or fault.startswith(chosen)]
+        counts[check.__name__] = len(found)
+        print("\n".join(found))
+    found = [line for line in is_no() if not chosen or line.startswith(chosen)]
+    print("\n".join(found))
+    print({**counts, "is_no": len(found)})
+
+
+if __name__ == "__main__":
+    main()
