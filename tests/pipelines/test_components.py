@@ -14,7 +14,7 @@ from m3fm.core.artifacts import Reference, source_digest
 from m3fm.pipeline import steps
 from m3fm_kfp.components import readme
 
-ALLOWED = {*sys.stdlib_module_names, "kfp", "components"}
+ALLOWED = {*sys.stdlib_module_names, "kfp", "m3fm_kfp"}
 
 
 def tree_of(name: str) -> ast.Module:

@@ -13,21 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CODE = ("m3fm", "components", "pipelines", "benchmarks")
-FRAGMENTS = (
-    "Of ",
-    "That of ",
-    "That ",
-    "Those ",
-    "Where ",
-    "The same",
-    "As ",
-    "What ",
-    "Which ",
-    "Whose ",
-    "Whom ",
-    "How ",
-)
-"""Beginnings of docstrings that are no sentence and name no thing; only attributes and modules may ask "how many"."""
+FRAGMENTS = ("Of ", "That of ", "That ", "Those ", "Where ", "The same")
+"""Beginnings of docstrings that are neither a sentence nor the name of a thing."""
+QUESTIONS = ("As ", "What ", "Which ", "Whose ", "Whom ", "How ")
+"""Beginnings that only the docstrings of attributes and modules may have."""
 ARRAYS = re.compile(r"\b(?:NDArray|ndarray|Tensor)\b")
 SHAPE = re.compile(r"\[[^\]]+\]|scalar")
 VERBS = frozenset(Path(__file__).with_name("verbs.txt").read_text().split())
@@ -70,7 +59,8 @@ def without_verb(path: Path) -> Iterator[str]:
     for node in functions(path):
         text = ast.get_docstring(node)
         if text and not _is_property(node) and text.split()[0].strip(",.:;") not in VERBS:
-            yield f"{path.relative_to(ROOT)}:{node.lineno}: no verb first: {node.name}: {text.splitlines()[0]}"
+            line = text.splitlines()[0]
+            yield f"{path.relative_to(ROOT)}:{node.lineno}: no verb first: {node.name}: {line}"
 
 
 def without_shape(path: Path) -> Iterator[str]:
