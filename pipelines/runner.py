@@ -1,7 +1,6 @@
 """Runs a pipeline: with Kubeflow's own local runner, or on a cluster. The pipeline is the same."""
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -14,11 +13,11 @@ from typing import Any, TextIO
 from kfp import local
 
 from m3fm.config.sections import RunConfig
-from m3fm.core.artifacts import Reference, source_digest
+from m3fm.core.artifacts import Reference
 from m3fm.core.errors import InputError
 from m3fm.core.files import read_json
 from m3fm.core.state import State
-from m3fm.pipeline.steps import CHAIN, commit, sound
+from m3fm.pipeline.steps import CHAIN, commit
 from m3fm.privacy.pseudonyms import with_salt
 from m3fm_kfp.pipelines.compile import PIPELINES
 from m3fm_kfp.pipelines.screen import Screen, StepRun
@@ -43,10 +42,9 @@ class Finished:
 
 
 def arguments(run: RunConfig, state: State) -> dict[str, str]:
-    """What every pipeline is given: the digests of configuration and code make a cached result a true one."""
+    """Return what every pipeline is given; what a step's result depends on, the step finds out itself."""
     return {
         "config": with_salt(run).model_dump_json(),
-        "code": source_digest(),
         "commit": commit(),
         "state": str(state.root),
     }
@@ -58,7 +56,7 @@ def run_local(name: str, values: dict[str, str], state: State, out: TextIO | Non
     Raises StepFailed, and InputError when another run uses the state directory.
     """
     state.enter()
-    with state.locked(), _prepared(state, values["code"]) as log_path, log_path.open("w") as log:
+    with state.locked(), _prepared(state) as log_path, log_path.open("w") as log:
         began = time.monotonic()
         with Screen(steps_of(name), out or sys.stdout, log) as screen:
             try:
@@ -66,7 +64,6 @@ def run_local(name: str, values: dict[str, str], state: State, out: TextIO | Non
                     outputs = PIPELINES[name](**values).outputs
             except RuntimeError as error:
                 raise _failure(state, screen, log_path) from error
-            screen.skipped()
             state.failure.unlink(missing_ok=True)
         steps = [screen.runs[step] for step in screen.steps]
         return Finished(dict(outputs), steps, time.monotonic() - began, log_path)
@@ -77,7 +74,7 @@ def run_cluster(name: str, values: dict[str, str], host: str) -> str:
     from kfp import Client
 
     client = Client(host=host)
-    run = client.create_run_from_pipeline_func(PIPELINES[name], arguments=values, enable_caching=True)
+    run = client.create_run_from_pipeline_func(PIPELINES[name], arguments=values, enable_caching=False)
     return f"{host.rstrip('/')}/#/runs/details/{run.run_id}"
 
 
@@ -88,13 +85,12 @@ def steps_of(name: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _prepared(state: State, code: str) -> Iterator[Path]:
+def _prepared(state: State) -> Iterator[Path]:
     """Set up Kubeflow's local runner inside the state directory; gives the path of the run's log."""
-    scratch, logs, cache = state.root / "tmp" / "run", state.root / "logs", state.root / "kfp" / code[:16]
-    for folder in (scratch, logs, cache):
+    scratch, logs = state.root / "tmp" / "run", state.root / "logs"
+    for folder in (scratch, logs):
         folder.mkdir(parents=True, exist_ok=True)
     state.failure.unlink(missing_ok=True)
-    forget_unsound(cache)
     # The runner leaves the source of every component that it ran in the directory for temporary files.
     before = {name: os.environ.get(name) for name in ("TMPDIR", "PYTHONUNBUFFERED")}
     os.environ.update(TMPDIR=str(scratch), PYTHONUNBUFFERED="1")
@@ -102,8 +98,6 @@ def _prepared(state: State, code: str) -> Iterator[Path]:
         local.SubprocessRunner(use_venv=False),
         pipeline_root=str(state.root / "kfp" / "outputs"),
         workspace_root=str(scratch / "workspace"),
-        enable_caching=True,
-        cache_root=str(cache),
     )
     try:
         yield logs / f"{time.strftime('%Y-%m-%dT%H-%M-%S')}.log"
@@ -114,23 +108,6 @@ def _prepared(state: State, code: str) -> Iterator[Path]:
                 os.environ.pop(name)
             else:
                 os.environ[name] = value
-
-
-def forget_unsound(cache: Path) -> None:
-    """Drop from Kubeflow's cache what names a directory that is gone, damaged or made anew."""
-    for entry in cache.glob("*.json"):
-        if not _names_sound_outputs(entry):
-            entry.unlink()
-
-
-def _names_sound_outputs(entry: Path) -> bool:
-    """Whether all that an entry of the cache refers to is as it was; no, where it is half written."""
-    try:
-        outputs = json.loads(entry.read_text()).values()
-        references = [Reference.parse(output) for output in outputs if isinstance(output, str)]
-    except (ValueError, AttributeError, InputError):
-        return False
-    return all(sound(reference.path) == reference for reference in references)
 
 
 def _failure(state: State, screen: Screen, log: Path) -> StepFailed:

@@ -77,16 +77,8 @@ class Screen(io.TextIOBase):
         elif PROGRESS.fullmatch(line):
             self.show(self.current, line.strip(), transient=True)
 
-    def skipped(self, before: str | None = None) -> None:
-        """Show the steps (all, or those before one) that did not run: Kubeflow had their outputs."""
-        for step in self.steps[: None if before is None else self.steps.index(before)]:
-            if step not in self.runs:
-                self.runs[step] = StepRun(step, reused=True)
-                self.show(step, "reused")
-
     def _told(self, step: str, what: str) -> None:
         if what == "started":
-            self.skipped(before=step)
             self.current = step
         run = self.runs.setdefault(step, StepRun(step))
         if what.startswith("reused "):

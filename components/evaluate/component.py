@@ -6,16 +6,13 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def evaluate(
-    dataset: str, checkpoint: str, config: str, code: str, state: str, report: dsl.Output[dsl.HTML]
-) -> str:
+def evaluate(dataset: str, checkpoint: str, config: str, state: str, report: dsl.Output[dsl.HTML]) -> str:
     """Test a checkpoint on the patients that no training step saw.
 
     Args:
         dataset: Reference to the dataset.
         checkpoint: Reference to the checkpoint.
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -24,4 +21,4 @@ def evaluate(
     """
     from m3fm.pipeline import steps
 
-    return steps.evaluate(dataset, checkpoint, config, code, state, report.path)
+    return steps.evaluate(dataset, checkpoint, config, state, report.path)

@@ -6,9 +6,7 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def export(
-    checkpoint: str, dataset: str, evaluation: str, dataset_version: str, code: str, state: str
-) -> str:
+def export(checkpoint: str, dataset: str, evaluation: str, dataset_version: str, state: str) -> str:
     """Write the ONNX bundle of a checkpoint, once its answers are found to be the checkpoint's.
 
     Args:
@@ -16,7 +14,6 @@ def export(
         dataset: Reference to the dataset.
         evaluation: Reference to the evaluation.
         dataset_version: The dataset's version in DVC.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -24,4 +21,4 @@ def export(
     """
     from m3fm.pipeline import steps
 
-    return steps.export(checkpoint, dataset, evaluation, dataset_version, code, state)
+    return steps.export(checkpoint, dataset, evaluation, dataset_version, state)

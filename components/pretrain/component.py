@@ -6,14 +6,13 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def pretrain(dataset: str, validation: str, config: str, code: str, state: str) -> str:
+def pretrain(dataset: str, validation: str, config: str, state: str) -> str:
     """Pretrain CTViT as a masked autoencoder on the volumes outside the test set.
 
     Args:
         dataset: Reference to the dataset.
         validation: Reference to its validation.
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -21,4 +20,4 @@ def pretrain(dataset: str, validation: str, config: str, code: str, state: str) 
     """
     from m3fm.pipeline import steps
 
-    return steps.pretrain(dataset, validation, config, code, state)
+    return steps.pretrain(dataset, validation, config, state)

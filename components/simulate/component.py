@@ -6,12 +6,11 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def simulate(config: str, code: str, state: str) -> str:
+def simulate(config: str, state: str) -> str:
     """Write a simulated screening cohort: DICOM CT series, and tables in NLST's format.
 
     Args:
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -19,4 +18,4 @@ def simulate(config: str, code: str, state: str) -> str:
     """
     from m3fm.pipeline import steps
 
-    return steps.simulate(config, code, state)
+    return steps.simulate(config, state)

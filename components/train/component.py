@@ -6,14 +6,13 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> str:
+def train(dataset: str, pretrained: str, config: str, state: str) -> str:
     """Train M3FM on all tasks at once, from a pretrained CTViT.
 
     Args:
         dataset: Reference to the dataset.
         pretrained: Reference to the checkpoint of pretraining.
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -21,4 +20,4 @@ def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> 
     """
     from m3fm.pipeline import steps
 
-    return steps.train(dataset, pretrained, config, code, state)
+    return steps.train(dataset, pretrained, config, state)

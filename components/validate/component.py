@@ -6,12 +6,11 @@ from m3fm_kfp.components import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def validate(dataset: str, code: str, state: str) -> str:
+def validate(dataset: str, state: str) -> str:
     """Check a dataset against its contract with Great Expectations; one that breaks it fails the step.
 
     Args:
         dataset: Reference to the dataset.
-        code: Digest of the code.
         state: Directory that all steps share.
 
     Returns:
@@ -19,4 +18,4 @@ def validate(dataset: str, code: str, state: str) -> str:
     """
     from m3fm.pipeline import steps
 
-    return steps.validate(dataset, code, state)
+    return steps.validate(dataset, state)

@@ -21,6 +21,7 @@ from m3fm.cli.app import (
     existing,
 )
 from m3fm.cli.show import made, results
+from m3fm.config.steps import result_digest
 from m3fm.core.errors import InputError
 from m3fm.privacy.pseudonyms import with_salt
 
@@ -66,11 +67,10 @@ def export(
     """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
     existing(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
     entered()
-    from m3fm.core.artifacts import Reference, source_digest
+    from m3fm.core.artifacts import Reference
     from m3fm.deploy.export import export
 
     lineage = {
-        "code": source_digest(),
         "dataset": Reference.to(dataset).digest,
         "dvc_digest": dataset_version,
     }
@@ -104,7 +104,7 @@ def register(
         {
             "git_commit": steps.commit(),
             "dvc_digest": read(bundle).lineage["dvc_digest"],
-            "config_digest": with_salt(run).digest(),
+            "config_digest": result_digest(with_salt(run)),
             "pipeline_run": "m3fm register",
         },
         run.registered_model,

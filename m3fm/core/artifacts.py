@@ -14,17 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from m3fm.core.errors import InputError
-from m3fm.core.files import file_digest, read_json, text_digest, write_json
+from m3fm.core.files import file_digest, read_json, write_json
 
 KINDS = ("cohort", "dataset", "validation", "checkpoint", "evaluation", "finetuning", "bundle")
 MANIFESTS = tuple(f"{kind}.json" for kind in KINDS)
-
-
-def source_digest() -> str:
-    """SHA-256 over the source of this package: a cached result of other code is not this code's result."""
-    root = Path(__file__).parent
-    lines = [f"{path.relative_to(root)} {file_digest(path)}" for path in sorted(root.rglob("*.py"))]
-    return text_digest("\n".join(lines))
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from m3fm.clinical.tasks import SCREENING
 from m3fm.cohort.source import Source
 from m3fm.cohort.splits import patient_strata, split_patients
 from m3fm.config.sections import CurateConfig
-from m3fm.core.artifacts import seal, source_digest, written_whole
+from m3fm.config.steps import CURATE
+from m3fm.core.artifacts import seal, written_whole
 from m3fm.core.errors import InputError
 from m3fm.core.files import to_json, write_json
 from m3fm.core.progress import tracked
@@ -62,7 +63,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     """
     config = with_fingerprint(config)
     salt = check_fingerprint(config.salt_fingerprint)
-    inputs = {"source": source.digest(), "config": config.digest(), "code": source_digest()}
+    inputs = CURATE.depends_on(None, source=source.digest(), config=config.digest())
     if config.regions.source == "totalsegmentator":
         masks.check_totalsegmentator()
     done = out.with_name(f".{out.name}.done")
@@ -93,7 +94,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     shutil.rmtree(done)
 
 
-def _start(partial: Path, inputs: dict[str, str]) -> None:
+def _start(partial: Path, inputs: dict[str, Any]) -> None:
     """Make a new start, unless what an interrupted run left is of the same inputs."""
     asked = partial / WORK / "inputs.json"
     if not asked.is_file() or asked.read_text() != to_json(inputs):

@@ -14,7 +14,9 @@ import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
+from m3fm.config.steps import EXPORT
 from m3fm.core.artifacts import Reference, check_files, read_manifest, seal, written_whole
+from m3fm.core.code import code_digest
 from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.deploy import card, parity
 from m3fm.deploy.bundle import FORMAT_VERSION, MANIFEST, Bundle, BundleTask
@@ -94,7 +96,8 @@ def export(
     """
     check_files(checkpoint)
     model, tokenizer = load(checkpoint)
-    lineage = {"checkpoint": Reference.to(checkpoint).digest, **lineage}
+    code = code_digest(EXPORT.entries)
+    lineage = {"code": code, "checkpoint": Reference.to(checkpoint).digest, **lineage}
     if evaluation is not None:
         lineage["evaluation"] = Reference.to(evaluation).digest
     simulated = dataset is not None and read_manifest(dataset)["source"]["simulated"]

@@ -1,9 +1,9 @@
 """The chain: one function for each step of the pipeline, from references to a reference.
 
-Every step takes and gives texts (references `PATH@sha256:DIGEST`, the run's configuration as JSON), so that
-the same functions are the bodies of Kubeflow components. What a step makes depends on its inputs, its part
-of the configuration and the code; it lies in `STATE/store/STEP/KEY`, where KEY is the digest of these three,
-and is made once. A step that fails writes `STATE/store/failure.json`, and says why on its last line.
+Every step takes and returns texts (references `PATH@sha256:DIGEST`, the run's configuration as JSON), so
+that the same functions are the bodies of Kubeflow components. `m3fm.config.steps` declares what an output
+depends on; it lies in `STATE/store/STEP/KEY`, where KEY is the digest of that, and is made once. A step that
+fails writes `STATE/store/failure.json`, and states the reason on its last line.
 """
 
 import contextlib
@@ -15,13 +15,24 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from m3fm.clinical.tasks import TASKS
 from m3fm.config.sections import EvaluateConfig, RunConfig
+from m3fm.config.steps import (
+    CURATE,
+    EVALUATE,
+    EXPORT,
+    PRETRAIN,
+    SIMULATE,
+    TRAIN,
+    VALIDATE,
+    Step,
+    result_digest,
+)
 from m3fm.core.artifacts import Reference, read_manifest
 from m3fm.core.errors import InputError
-from m3fm.core.files import lock, text_digest, to_json, write_json
+from m3fm.core.files import lock, write_json
 from m3fm.core.state import State
 from m3fm.privacy.pseudonyms import with_salt
 
@@ -30,15 +41,6 @@ if TYPE_CHECKING:
 
 CHAIN = ("simulate", "curate", "validate", "version", "pretrain", "train", "evaluate", "export", "register")
 """The steps of the screening pipeline, in order."""
-
-SECTIONS: dict[str, tuple[str, ...]] = {
-    "simulate": ("simulate",),
-    "curate": ("curate",),
-    "pretrain": ("model", "pretrain", "launch"),
-    "train": ("model", "train", "launch"),
-    "evaluate": ("evaluate",),
-}
-"""The sections of the configuration that a step's output depends on."""
 
 P = ParamSpec("P")
 
@@ -112,17 +114,16 @@ def sound(out: Path) -> Reference | None:
     return reference
 
 
-def _made(step: str, state: str, inputs: dict[str, str], make: Callable[[Path], None]) -> str:
-    """Make a step's output where it is not there yet; gives its reference."""
-    key = text_digest(to_json({"step": step, **inputs}))[:16]
-    out = State(Path(state)).store / step / key
-    with _alone(step, out):
+def _made(step: Step, state: str, depends_on: dict[str, Any], make: Callable[[Path], None]) -> str:
+    """Make a step's output unless the store has it; return its reference."""
+    out = State(Path(state)).store / step.name / step.key(depends_on)
+    with _alone(step.name, out):
         reference = sound(out)
         if reference is not None:
-            say(step, f"reused {out}")
+            say(step.name, f"reused {out}")
             return str(reference)
         if out.exists():
-            say(step, f"{out} is damaged and made again")
+            say(step.name, f"{out} is damaged and made again")
         make(out)
         return str(Reference.to(out))
 
@@ -139,15 +140,8 @@ def _configured(config: str) -> RunConfig:
     return with_salt(RunConfig.model_validate_json(config))
 
 
-def _inputs(step: str, config: str, code: str, **references: str) -> dict[str, str]:
-    """What the output of a step depends on; where its inputs lie is no part of it."""
-    chosen = _configured(config).model_dump(mode="json", include=set(SECTIONS[step]))
-    digests = {name: _digest(reference) for name, reference in references.items()}
-    return {"config": to_json(chosen), "code": code, **digests}
-
-
 @_step
-def simulate(config: str, code: str, state: str) -> str:
+def simulate(config: str, state: str) -> str:
     """Write the simulated cohort."""
     from m3fm.simulate import simulate as write_cohort
 
@@ -156,11 +150,11 @@ def simulate(config: str, code: str, state: str) -> str:
     def make(out: Path) -> None:
         write_cohort(out, run.simulate, run.launch.workers)
 
-    return _made("simulate", state, _inputs("simulate", config, code), make)
+    return _made(SIMULATE, state, SIMULATE.depends_on(run), make)
 
 
 @_step
-def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
+def curate(cohort: str, kind: str, config: str, state: str) -> str:
     """Turn a source of exams, of a kind of `cohort.source.KINDS`, into a dataset.
 
     A source that m3fm did not write has no manifest: the digest in its reference is the source's own.
@@ -178,11 +172,11 @@ def curate(cohort: str, kind: str, config: str, code: str, state: str) -> str:
     def make(out: Path) -> None:
         write_dataset(source, out, run.curate, run.launch.workers)
 
-    return _made("curate", state, {"kind": kind, **_inputs("curate", config, code, cohort=cohort)}, make)
+    return _made(CURATE, state, CURATE.depends_on(run, kind=kind, cohort=given.digest), make)
 
 
 @_step
-def validate(dataset: str, code: str, state: str) -> str:
+def validate(dataset: str, state: str) -> str:
     """Check a dataset against its contract; a dataset that breaks it fails the step."""
     from m3fm.dataset.validate import validate as check
 
@@ -191,7 +185,7 @@ def validate(dataset: str, code: str, state: str) -> str:
     def make(out: Path) -> None:
         check(path, out)
 
-    validation = _made("validate", state, {"dataset": _digest(dataset), "code": code}, make)
+    validation = _made(VALIDATE, state, VALIDATE.depends_on(None, dataset=_digest(dataset)), make)
     _validated(dataset, validation)
     return validation
 
@@ -226,7 +220,7 @@ def _place(state: str) -> "Place":
 
 
 @_step
-def pretrain(dataset: str, validation: str, config: str, code: str, state: str) -> str:
+def pretrain(dataset: str, validation: str, config: str, state: str) -> str:
     """Pretrain CTViT on a validated dataset."""
     from m3fm.training.pretrain import pretrain as fit
 
@@ -235,11 +229,11 @@ def pretrain(dataset: str, validation: str, config: str, code: str, state: str) 
     def make(out: Path) -> None:
         fit(path, out, run, _place(state))
 
-    return _made("pretrain", state, _inputs("pretrain", config, code, dataset=dataset), make)
+    return _made(PRETRAIN, state, PRETRAIN.depends_on(run, dataset=_digest(dataset)), make)
 
 
 @_step
-def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> str:
+def train(dataset: str, pretrained: str, config: str, state: str) -> str:
     """Train M3FM on all tasks, from a pretrained CTViT."""
     from m3fm.training.multitask import train as fit
 
@@ -248,8 +242,8 @@ def train(dataset: str, pretrained: str, config: str, code: str, state: str) -> 
     def make(out: Path) -> None:
         fit(path, start, out, run, _place(state))
 
-    inputs = _inputs("train", config, code, dataset=dataset, pretrained=pretrained)
-    return _made("train", state, inputs, make)
+    inputs = {"dataset": _digest(dataset), "pretrained": _digest(pretrained)}
+    return _made(TRAIN, state, TRAIN.depends_on(run, **inputs), make)
 
 
 def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: EvaluateConfig) -> None:
@@ -277,34 +271,32 @@ def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: Eval
 
 
 @_step
-def evaluate(dataset: str, checkpoint: str, config: str, code: str, state: str, report: str) -> str:
+def evaluate(dataset: str, checkpoint: str, config: str, state: str, report: str) -> str:
     """Test a checkpoint on the dataset's test patients, and copy the report to the path `report`."""
     path, model, run = _resolve(dataset), _resolve(checkpoint), _configured(config)
 
     def make(out: Path) -> None:
         measure(model, path, "test", out, run.evaluate)
 
-    inputs = _inputs("evaluate", config, code, dataset=dataset, checkpoint=checkpoint)
-    reference = _made("evaluate", state, inputs, make)
+    inputs = {"dataset": _digest(dataset), "checkpoint": _digest(checkpoint)}
+    reference = _made(EVALUATE, state, EVALUATE.depends_on(run, **inputs), make)
     shutil.copy(Reference.parse(reference).path / "report.html", report)
     return reference
 
 
 @_step
-def export(
-    checkpoint: str, dataset: str, evaluation: str, dataset_version: str, code: str, state: str
-) -> str:
+def export(checkpoint: str, dataset: str, evaluation: str, dataset_version: str, state: str) -> str:
     """Write the ONNX bundle of a checkpoint, once its answers are found to be the checkpoint's."""
     from m3fm.deploy.export import export as write_bundle
 
     model, path, measured = _resolve(checkpoint), _resolve(dataset), _resolve(evaluation)
-    lineage = {"code": code, "dataset": _digest(dataset), "dvc_digest": dataset_version}
+    lineage = {"dataset": _digest(dataset), "dvc_digest": dataset_version}
 
     def make(out: Path) -> None:
         write_bundle(model, out, lineage, path, measured)
 
     inputs = {**lineage, "checkpoint": _digest(checkpoint), "evaluation": _digest(evaluation)}
-    return _made("export", state, inputs, make)
+    return _made(EXPORT, state, EXPORT.depends_on(None, **inputs), make)
 
 
 @_step
@@ -331,7 +323,7 @@ def register(
         {
             "git_commit": commit,
             "dvc_digest": dataset_version,
-            "config_digest": run.digest(),
+            "config_digest": result_digest(run),
             "pipeline_run": pipeline_run,
         },
         run.registered_model,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from m3fm.config.sections import LaunchConfig, OptimizerConfig
 from m3fm.core.artifacts import seal, written_whole
 from m3fm.core.errors import InputError
@@ -220,7 +218,7 @@ def fit_into(
         with written_whole(out) as partial:
             content = _take(checkpoints, config, partial)
             describe(partial)
-            manifest = {"inputs": inputs, "torch": torch.__version__, **content}
+            manifest = {"inputs": inputs, **content}
             seal(partial, "checkpoint.json", manifest)
         checkpoints.clear()
         shutil.rmtree(work)

@@ -7,7 +7,8 @@ from tokenizers import Tokenizer
 
 from m3fm.clinical.tasks import variant
 from m3fm.config.sections import RunConfig
-from m3fm.core.artifacts import Reference, source_digest
+from m3fm.config.steps import TRAIN
+from m3fm.core.artifacts import Reference
 from m3fm.dataset.mqa import check_labelled, check_trainable, corpus
 from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
@@ -40,14 +41,11 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, pla
     else:
         tokenizer = train_tokenizer(corpus(run.train.optimizer.seed), text.vocabulary)
     as_text = tokenizer.to_str()
-    inputs: dict[str, object] = {
-        "dataset": Reference.to(dataset).digest,
-        "pretrained": None if pretrained is None else Reference.to(pretrained).digest,
-        "model": run.model.digest(),
-        "train": run.train.digest(),
-        "precision": run.launch.precision,
-        "code": source_digest(),
-    }
+    inputs = TRAIN.depends_on(
+        run,
+        dataset=Reference.to(dataset).digest,
+        pretrained=None if pretrained is None else Reference.to(pretrained).digest,
+    )
     fit_into(
         "training",
         out,

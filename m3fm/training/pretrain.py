@@ -4,7 +4,8 @@ from functools import partial
 from pathlib import Path
 
 from m3fm.config.sections import RunConfig
-from m3fm.core.artifacts import Reference, source_digest
+from m3fm.config.steps import PRETRAIN
+from m3fm.core.artifacts import Reference
 from m3fm.dataset.mqa import check_trainable
 from m3fm.model.checkpoint import write_config
 from m3fm.training.batches import Objective
@@ -19,13 +20,7 @@ def _objective(dataset: Path, run: RunConfig) -> Objective:
 def pretrain(dataset: Path, out: Path, run: RunConfig, place: Place) -> None:
     """Write a checkpoint directory with pretrained CTViT weights (and the MAE decoder's)."""
     check_trainable(dataset)
-    inputs: dict[str, object] = {
-        "dataset": Reference.to(dataset).digest,
-        "model": run.model.digest(),
-        "pretrain": run.pretrain.digest(),
-        "precision": run.launch.precision,
-        "code": source_digest(),
-    }
+    inputs = PRETRAIN.depends_on(run, dataset=Reference.to(dataset).digest)
     fit_into(
         "pretraining",
         out,

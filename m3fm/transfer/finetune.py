@@ -18,7 +18,8 @@ from tokenizers import Tokenizer
 from m3fm.clinical.tasks import Modality
 from m3fm.config.model import ModelConfig
 from m3fm.config.sections import FinetuneConfig, LaunchConfig, OptimizerConfig, RunConfig
-from m3fm.core.artifacts import Reference, read_manifest, seal, source_digest, written_whole
+from m3fm.config.steps import FINETUNE
+from m3fm.core.artifacts import Reference, read_manifest, seal, written_whole
 from m3fm.core.files import file_digest, read_json, to_json, write_json
 from m3fm.core.progress import tracked
 from m3fm.core.ray import ray_cluster
@@ -107,16 +108,13 @@ def finetune(
         config=run.finetune,
         launch=run.launch,
     )
-    inputs = {
-        "dataset": Reference.to(dataset).digest,
-        "task": file_digest(task_path),
-        "table": file_digest(task.table.file),
-        "pretrained": None if pretrained is None else Reference.to(pretrained).digest,
-        "model": model.digest(),
-        "finetune": run.finetune.digest(),
-        "precision": run.launch.precision,
-        "code": source_digest(),
-    }
+    inputs = FINETUNE.depends_on(
+        run.model_copy(update={"model": model}),
+        dataset=Reference.to(dataset).digest,
+        task=file_digest(task_path),
+        table=file_digest(task.table.file),
+        pretrained=None if pretrained is None else Reference.to(pretrained).digest,
+    )
     work = out.with_name(f".{out.name}.training")
     with held(work, out):
         asked, done = work / INPUTS, work / FOLDS

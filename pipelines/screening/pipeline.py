@@ -38,12 +38,18 @@ class Outputs(NamedTuple):
     model: str
 
 
-def _registered(cohort: str, kind: str, config: str, code: str, commit: str, state: str) -> Outputs:
+def _in_state(task: dsl.PipelineTask) -> None:
+    """Mount the shared volume; the store in it is the one cache, so Kubeflow keeps none of its own."""
+    kubernetes.mount_pvc(task, pvc_name=CLAIM, mount_path=MOUNT)
+    task.set_caching_options(enable_caching=False)
+
+
+def _registered(cohort: str, kind: str, config: str, commit: str, state: str) -> Outputs:
     """The chain from curation on."""
-    run = {"config": config, "code": code, "state": state}
+    run = {"config": config, "state": state}
     dataset = curate(cohort=cohort, kind=kind, **run)
     kubernetes.use_secret_as_env(dataset, SALT_SECRET, {SALT_KEY: SALT_VARIABLE}, optional=True)
-    validation = validate(dataset=dataset.output, code=code, state=state)
+    validation = validate(dataset=dataset.output, state=state)
     versioned = version(dataset=dataset.output, validation=validation.output, state=state)
     pretrained = pretrain(dataset=dataset.output, validation=validation.output, **run).after(versioned)
     checkpoint = train(dataset=dataset.output, pretrained=pretrained.output, **run)
@@ -54,7 +60,6 @@ def _registered(cohort: str, kind: str, config: str, code: str, commit: str, sta
         dataset=dataset.output,
         evaluation=measured,
         dataset_version=versioned.output,
-        code=code,
         state=state,
     )
     model = register(
@@ -68,11 +73,8 @@ def _registered(cohort: str, kind: str, config: str, code: str, commit: str, sta
         pipeline_run=f"{dsl.PIPELINE_JOB_NAME_PLACEHOLDER}/{dsl.PIPELINE_JOB_ID_PLACEHOLDER}",
         state=state,
     )
-    # DVC and MLflow know what they hold better than a cache does, and are asked every time.
-    for task in (versioned, model):
-        task.set_caching_options(enable_caching=False)
     for task in (dataset, validation, versioned, pretrained, checkpoint, evaluation, bundle, model):
-        kubernetes.mount_pvc(task, pvc_name=CLAIM, mount_path=MOUNT)
+        _in_state(task)
     return Outputs(
         dataset=dataset.output,
         validation=validation.output,
@@ -86,30 +88,28 @@ def _registered(cohort: str, kind: str, config: str, code: str, commit: str, sta
 
 
 @dsl.pipeline(name="screening", description="From a simulated screening cohort to a registered model")
-def screening(config: str, code: str, commit: str, state: str) -> Outputs:
+def screening(config: str, commit: str, state: str) -> Outputs:
     """Simulate a cohort and make a registered model of it.
 
     Args:
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         commit: The code's commit in git.
         state: Directory that all steps share.
     """
-    cohort = simulate(config=config, code=code, state=state)
-    kubernetes.mount_pvc(cohort, pvc_name=CLAIM, mount_path=MOUNT)
-    return _registered(cohort.output, "nlst", config, code, commit, state)
+    cohort = simulate(config=config, state=state)
+    _in_state(cohort)
+    return _registered(cohort.output, "nlst", config, commit, state)
 
 
 @dsl.pipeline(name="screening-of", description="From a source of exams to a registered model")
-def screening_of(source: str, kind: str, config: str, code: str, commit: str, state: str) -> Outputs:
+def screening_of(source: str, kind: str, config: str, commit: str, state: str) -> Outputs:
     """Make a registered model of a source of exams.
 
     Args:
         source: Reference to the source.
         kind: Kind of source, as in docs/sources.md.
         config: Configuration of the run, as JSON.
-        code: Digest of the code.
         commit: The code's commit in git.
         state: Directory that all steps share.
     """
-    return _registered(source, kind, config, code, commit, state)
+    return _registered(source, kind, config, commit, state)

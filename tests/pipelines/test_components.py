@@ -10,7 +10,7 @@ from kfp import local
 
 from m3fm.config.presets import preset
 from m3fm.config.sections import SimulateConfig
-from m3fm.core.artifacts import Reference, source_digest
+from m3fm.core.artifacts import Reference
 from m3fm.pipeline import steps
 from m3fm_kfp.components import readme
 
@@ -65,14 +65,14 @@ def test_component_gives_what_the_function_gives(tmp_path: Path, monkeypatch: py
     tiny = preset("tiny")
     small = SimulateConfig(patients=1, rows=32, slices=(64, 64))
     config = tiny.model_copy(update={"simulate": small}).model_dump_json()
-    called = steps.simulate(config, source_digest(), str(tmp_path / "called"))
+    called = steps.simulate(config, str(tmp_path / "called"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     local.init(
         local.SubprocessRunner(use_venv=False),
         pipeline_root=str(tmp_path / "kfp"),
         workspace_root=str(tmp_path / "workspace"),
     )
-    task = readme.load("simulate")(config=config, code=source_digest(), state=str(tmp_path / "run"))
+    task = readme.load("simulate")(config=config, state=str(tmp_path / "run"))
     ran, direct = Reference.parse(task.output), Reference.parse(called)
     assert ran.digest == direct.digest
     assert ran.resolve() == tmp_path / "run" / direct.path.relative_to(tmp_path / "called")

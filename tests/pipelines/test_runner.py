@@ -1,11 +1,7 @@
-"""The local runner's own parts: what the user sees, and what Kubeflow's cache is allowed to keep."""
+"""The local runner's own parts: what the user sees."""
 
 import io
-import json
-from pathlib import Path
 
-from m3fm.core.artifacts import Reference, seal
-from m3fm_kfp.pipelines.runner import forget_unsound
 from m3fm_kfp.pipelines.screen import Screen
 
 
@@ -40,7 +36,6 @@ m3fm: validate: done in 0.2 s"""
 def test_user_sees_steps_and_progress_and_the_log_has_everything():
     lines, log, screen = shown(OUTPUT, io.StringIO())
     assert lines == [
-        "simulate  reused",
         "curate    started",
         "curate    step 3/8  loss 1.2",
         "curate    curating series 12/720, 11 kept, 1 rejected, 30 s left",
@@ -52,13 +47,7 @@ def test_user_sees_steps_and_progress_and_the_log_has_everything():
     assert "Traceback" in log
     assert "\x1b" not in log
     ways = {run.name: (run.seconds, run.reused) for run in screen.runs.values()}
-    assert ways == {"simulate": (0.0, True), "curate": (62.5, False), "validate": (0.2, True)}
-
-
-def test_steps_at_the_end_that_did_not_run_were_reused():
-    _, _, screen = shown("m3fm: simulate: started\nm3fm: simulate: done in 1.0 s", io.StringIO())
-    screen.skipped()
-    assert [run.name for run in screen.runs.values() if run.reused] == ["curate", "validate"]
+    assert ways == {"curate": (62.5, False), "validate": (0.2, True)}
 
 
 def test_a_terminal_keeps_the_last_line_of_progress_only():
@@ -66,26 +55,4 @@ def test_a_terminal_keeps_the_last_line_of_progress_only():
     _, _, screen = shown(OUTPUT, out)
     screen.close()
     final = [line.split("\x1b[K")[-1][8:] for line in out.getvalue().rstrip("\n").split("\n")]
-    assert final == ["simulate  reused", "curate    done in 62.5 s", "validate  reused"]
-
-
-def output(directory: Path) -> Reference:
-    directory.mkdir(parents=True)
-    (directory / "table.csv").write_text("a\n")
-    seal(directory, "cohort.json", {})
-    return Reference.to(directory)
-
-
-def test_cache_forgets_what_is_gone_or_damaged(tmp_path):
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    sound, gone, damaged = (output(tmp_path / name) for name in ("sound", "gone", "damaged"))
-    for name, reference in (("sound", sound), ("gone", gone), ("damaged", damaged)):
-        report = {"__kfp_artifact__": True, "uri": "report.html"}
-        (cache / f"{name}.json").write_text(json.dumps({"Output": str(reference), "report": report}))
-    (gone.path / "cohort.json").unlink()
-    (damaged.path / "table.csv").write_text("b\n")
-    for number, text in enumerate(("", "{", "[]", '{"Output": "nothing"}')):
-        (cache / f"broken{number}.json").write_text(text)
-    forget_unsound(cache)
-    assert [entry.name for entry in cache.iterdir()] == ["sound.json"]
+    assert final == ["curate    done in 62.5 s", "validate  reused"]

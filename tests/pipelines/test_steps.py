@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from m3fm.config.presets import preset
+from m3fm.config.steps import SIMULATE
 from m3fm.core.artifacts import Reference, seal, written_whole
 from m3fm.core.errors import InputError
 from m3fm.core.state import State
 from m3fm.pipeline import steps
 
-INPUTS = {"code": "1", "config": "2"}
+INPUTS = SIMULATE.depends_on(preset("tiny"))
 
 
 def write(out: Path) -> None:
@@ -24,7 +26,7 @@ def write(out: Path) -> None:
 
 
 def made(state: Path, inputs: dict[str, str] | None = None) -> Reference:
-    return Reference.parse(steps._made("simulate", str(state), inputs or INPUTS, write))
+    return Reference.parse(steps._made(SIMULATE, str(state), inputs or INPUTS, write))
 
 
 def test_output_is_made_once(tmp_path, capsys):
@@ -51,16 +53,6 @@ def test_damaged_output_is_made_again(tmp_path, capsys, name, damage):
     assert made(tmp_path) == reference
     assert steps.sound(reference.path) == reference
     assert "damaged" in capsys.readouterr().out
-
-
-def test_only_its_own_sections_change_a_step():
-    from m3fm.config.presets import preset
-
-    tiny = preset("tiny")
-    other = tiny.model_copy(update={"evaluate": tiny.evaluate.model_copy(update={"seed": 1})})
-    same = {step: steps._inputs(step, tiny.to_json(), "code") for step in steps.SECTIONS}
-    changed = {step: steps._inputs(step, other.to_json(), "code") for step in steps.SECTIONS}
-    assert [step for step in same if same[step] != changed[step]] == ["evaluate"]
 
 
 @pytest.mark.parametrize(
@@ -105,12 +97,10 @@ def hold(out: Path, begun: "multiprocessing.synchronize.Event", seconds: float) 
 
 
 def test_real_patients_are_not_curated_without_a_salt(tmp_path, monkeypatch):
-    from m3fm.config.presets import preset
-
     monkeypatch.delenv("M3FM_SALT", raising=False)
     reference = str(Reference(tmp_path, "0" * 64))
     with pytest.raises(InputError, match="M3FM_SALT is not set"):
-        steps.curate(reference, "nlst", preset("tiny").to_json(), "code", str(tmp_path / "state"))
+        steps.curate(reference, "nlst", preset("tiny").to_json(), str(tmp_path / "state"))
 
 
 def test_waits_for_another_process_that_makes_the_same(tmp_path, capsys):
