@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import m3fm
 from m3fm.cohort.source import KINDS
 from m3fm.core.errors import InputError
 from m3fm.core.state import State
@@ -21,6 +22,24 @@ app = typer.Typer(
     help="From chest CT and clinical tables to a registered, deployable M3FM. "
     "Research software, not a medical device.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"m3fm {m3fm.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version, and end."),
+    ] = False,
+) -> None:
+    """Hold the options of m3fm itself."""
+
+
 ALL, STEPS, USE = "Run the whole chain", "Run one step", "Use a model"
 
 PARAMS = Path("params.yaml")

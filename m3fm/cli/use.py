@@ -1,6 +1,7 @@
 """Commands for people who use a model: pull it, ask it, and see what is installed."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,14 @@ from m3fm.core.errors import InputError
 from m3fm.core.state import State
 
 
+class Device(StrEnum):
+    """Devices that a bundle runs on; auto takes the GPU where it works."""
+
+    cpu = "cpu"
+    gpu = "gpu"
+    auto = "auto"
+
+
 @app.command(rich_help_panel=USE)
 def pull(
     model: Annotated[str, typer.Argument(help="NAME (newest), NAME/VERSION or NAME@ALIAS.")],
@@ -19,48 +28,80 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Download a registered bundle, and check every file of it."""
-    root = entered(state).root
-    from m3fm.tracking.registry import Registry
+    home = entered(state)
+    from m3fm.deploy.pull import pull_to
 
-    registry = Registry.of(root)
-    name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
-    if not version:
-        found = registry.versions(name)
-        if not found:
-            raise InputError(f"no model is called {name!r} in the registry of {root}")
-        version = found[0]["version"]
-    pulled = registry.pull(name, version, out)
-    said = {"model": f"models:/{pulled.name}/{pulled.version}", "run": pulled.run_id, "bundle": str(out)}
-    typer.echo(json.dumps(said) if as_json else f"{said['model']} is in {out}")
+    pulled = pull_to(model, out, home)
+    name = f"models:/{pulled.name}/{pulled.version}"
+    found = {"model": name, "run": pulled.run_id, "bundle": str(out)}
+    typer.echo(json.dumps(found) if as_json else f"{name} is in {out}")
+
+
+def _print_example(wanted: bool) -> None:
+    if wanted:
+        from m3fm.core.files import to_json
+        from m3fm.deploy.inputs import example
+
+        typer.echo(to_json(example()), nl=False)
+        raise typer.Exit
+
+
+Example = Annotated[
+    bool,
+    typer.Option(
+        "--example",
+        is_eager=True,
+        callback=_print_example,
+        help="Print a file that both --clinical and --nodules take, as a template, and end.",
+    ),
+]
 
 
 @app.command(rich_help_panel=USE)
 def predict(
     bundle: Annotated[Path, typer.Option(help="Directory that m3fm pull or export wrote.")],
     ct: Annotated[Path | None, typer.Option(help="Folder of one DICOM series, or a NIfTI file.")] = None,
-    clinical: Annotated[Path | None, typer.Option(help="JSON file of clinical elements.")] = None,
-    nodules: Annotated[Path | None, typer.Option(help="JSON file of a nodule report.")] = None,
+    clinical: Annotated[
+        Path | None, typer.Option(help="JSON file of clinical elements (docs/inputs.md).")
+    ] = None,
+    nodules: Annotated[
+        Path | None, typer.Option(help="JSON file of a nodule report (docs/inputs.md).")
+    ] = None,
     task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
     question: Annotated[str | None, typer.Option(help="A question in your own words.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, gpu or auto.")] = "cpu",
+    segmentation: Annotated[
+        list[Path] | None,
+        typer.Option(help="DICOM SEG or NIfTI label map of the CT, for a model trained on those."),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.cpu,
+    example: Example = False,
     as_json: AsJson = False,
 ) -> None:
     """Answer for one patient. Needs ONNX Runtime (the extra "cpu" or "gpu"), not torch."""
-    from m3fm.ct.geometry import Rejected
-    from m3fm.deploy.predictor import run_predict
+    if question is not None and task:
+        raise InputError("a question says which task is meant: give either --task or --question")
+    from m3fm.deploy.answer import Answers, to_table
+    from m3fm.deploy.predictor import load
 
-    try:
-        result = run_predict(bundle, ct, clinical, task, question, nodules, device)  # type: ignore[arg-type]
-    except Rejected as rejected:
-        raise InputError(f"{ct} cannot be used: {rejected}") from rejected
+    model = load(bundle, device.value)
+    segmentations = segmentation or ()
+    if question is not None:
+        answer = model.ask(question, ct, clinical, nodules, segmentations=segmentations)
+        answers = Answers({answer.task: answer})
+    else:
+        answers = model.predict(ct, clinical, nodules, task or None, segmentations=segmentations)
     if as_json:
-        typer.echo(json.dumps(result))
+        found = {
+            "notice": model.bundle.notice,
+            "bundle": model.digest,
+            "provider": model.graphs.provider,
+            "answers": {name: answer.to_dict() for name, answer in answers.items()},
+        }
+        typer.echo(json.dumps(found))
         return
     from rich.console import Console
 
-    from m3fm.deploy.show import to_table
-
-    Console().print(to_table(result))
+    Console().print(to_table(answers, model.bundle.notice))
 
 
 @app.command(rich_help_panel=USE)

@@ -2,6 +2,7 @@
 deployment alike.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -104,17 +105,42 @@ def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple
     return hu, (z, y, x)
 
 
-def fit_scale(
-    voxels: NDArray[np.int16], box: Box, voxel_size: Triple, scale: Scale
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The model's input at one of its scales: values in [-1, 1], and the voxel size in mm.
+@dataclass(frozen=True, eq=False, slots=True)
+class ModelImage:
+    """One region of a volume as the model takes it."""
 
-    Raises InputError where the voxel size is not above 0 along each axis.
+    values: NDArray[np.float32]
+    """[D, H, W] in [-1, 1]."""
+    voxel_size: NDArray[np.float32]
+    """[3], mm along slices, rows and columns."""
+    mask: NDArray[np.bool_] | None
+    """[D, H, W], true inside the box; None where attention is not limited to it."""
+
+
+def preprocess(
+    voxels: NDArray[np.int16],
+    box: Box,
+    voxel_size: Triple,
+    scale: Scale,
+    *,
+    masked: bool,
+    degrees: float = 0.0,
+    hu_shift: Pair = (0.0, 0.0),
+) -> ModelImage:
+    """Crop HU [slices, rows, columns] to a box, resize and window them: the model's input at a scale.
+
+    Training turns the crop by some `degrees` and shifts the ends of the HU window; evaluation and serving
+    change nothing. Raises InputError where the voxel size is not above 0 along each axis.
     """
     if not all(0 < mm < np.inf for mm in voxel_size):
-        raise InputError(f"a voxel of {voxel_size} mm is none: each side must be above 0")
+        raise InputError(f"the voxel size is {voxel_size} mm: each side must be above 0")
     hu, size = crop_and_resize(voxels, box, voxel_size, scale.shape, scale.spacing_follows)
-    return window(hu, scale.hu_window), np.array(size, np.float32)
+    low, high = scale.hu_window
+    return ModelImage(
+        values=window(rotate(hu, degrees), (low + hu_shift[0], high + hu_shift[1])),
+        voxel_size=np.array(size, np.float32),
+        mask=crop_mask(box, scale.shape) if masked else None,
+    )
 
 
 def nodule_window(box: Box, slice_index: int, slices: int = 16) -> Box:

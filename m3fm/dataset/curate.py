@@ -78,6 +78,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
             "schema_version": SCHEMA_VERSION,
             "source": {"name": source.name, "digest": inputs["source"], "simulated": source.simulated},
             "config": inputs["config"],
+            "regions": config.regions.model_dump(mode="json"),
             "counts": {"files_of_no_series": ignored, **counts},
         }
         seal(partial, "dataset.json", manifest, unlisted=("volumes", WORK))

@@ -16,14 +16,13 @@ import numpy as np
 
 from m3fm.clinical.tasks import BOXES
 from m3fm.cohort.source import Source
-from m3fm.config.sections import CurateConfig, RegionsConfig
+from m3fm.config.sections import CurateConfig
 from m3fm.core.files import file_digest, read_json, write_json
-from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
+from m3fm.ct.boxes import region_boxes
 from m3fm.ct.dicom import describe, read_volume, survey
 from m3fm.ct.geometry import Box, Rejected
 from m3fm.ct.plausible import HuFigures, check_hu, measure_hu
-from m3fm.ct.regions import find_regions
 from m3fm.ct.store import write_volume
 from m3fm.ct.volume import Series
 from m3fm.dataset.tables import Record
@@ -99,7 +98,7 @@ def examine(
             scan = read_volume(surveyed, config.min_slices)
             hu = measure_hu(scan.voxels, surveyed.padded)
             check_hu(hu)
-            boxes = _regions(scan, config.regions, segmentations)
+            boxes = region_boxes(scan, config.regions, segmentations)
     except Rejected as refusal:
         reason, detail = refusal.reason, refusal.detail
     except Exception as error:  # one bad series must not end the curation of all others
@@ -111,16 +110,6 @@ def examine(
         record |= {"volume": volume_path(name), "digest": file_digest(volume)}
     write_json(record_path(directory, name), record)
     return str(record["status"])
-
-
-def _regions(scan: Series, config: RegionsConfig, segmentations: Sequence[Path]) -> dict[str, Box]:
-    match config.source:
-        case "built_in":
-            return find_regions(scan.voxels, scan.voxel_size)
-        case "segmentations":
-            return masks.regions_from_segmentations(segmentations, masks.LABEL_MAPS[config.labels], scan)
-        case "totalsegmentator":
-            return masks.regions_by_totalsegmentator(scan)
 
 
 def remember(directory: Path, name: str, files: Sequence[Path], salt: Salt) -> None:

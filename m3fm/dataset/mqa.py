@@ -22,6 +22,7 @@ from m3fm.clinical.sentences import clinical_sentences, nodule_report
 from m3fm.clinical.tasks import TASKS, Task
 from m3fm.config.model import Scale
 from m3fm.config.sections import AugmentConfig
+from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.ct import store, transforms
 from m3fm.dataset.rows import Grouped, LabelledRow, Rows
@@ -31,6 +32,8 @@ from m3fm.questions.retrieval import retrieval_question, simulate_elements
 
 Box = tuple[int, int, int, int, int, int]
 
+NODULE_SCALE = "nodule"
+"""The scale whose volumes are a few slices around a nodule, and whose attention is limited to the lung."""
 NODULE = ("number", "lobe", "slice_number", "long_mm", "short_mm", "margin", "attenuation", "new")
 """Columns of nodules.parquet that a report is made of."""
 SERIES = (
@@ -38,6 +41,17 @@ SERIES = (
     "left_lung", "right_lung", "both_lungs", "heart",
 )  # fmt: skip
 """Columns of series.parquet that a sample is made of."""
+
+
+def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
+    """Return for each row of series.parquet whether its slices can be told apart by InstanceNumber."""
+    return pc.not_equal(series["instance_first"], series["instance_last"])
+
+
+def dataset_facts(dataset: Path) -> dict[str, Any]:
+    """Return what a model must know of the dataset it is trained on: `regions` and `simulated`."""
+    manifest = read_manifest(dataset)
+    return {"regions": manifest["regions"], "simulated": manifest["source"]["simulated"]}
 
 
 def check_trainable(dataset: Path) -> None:
@@ -92,7 +106,10 @@ class Mqa:
         series = pq.read_table(dataset / "series.parquet")
         chosen = pc.and_(pc.equal(series["status"], "kept"), pc.is_in(series["split"], pa.array(splits)))
         order = [("exam", "ascending"), ("preferred", "descending"), ("series", "ascending")]
-        self._series = Grouped(series.filter(chosen).sort_by(order).select(SERIES), "exam")
+        kept = series.filter(chosen).sort_by(order).select(SERIES)
+        self._series = Grouped(kept, "exam")
+        self._numbered = Grouped(kept.filter(has_instance_numbers(kept)), "exam")
+        """Series in which a slice can be found by its InstanceNumber."""
         texts = ["exam", "patient", "side", "task", "split"]
         labels = pq.read_table(dataset / "labels.parquet", read_dictionary=texts)
         labels = labels.filter(pc.is_in(labels["split"], pa.array(splits)))
@@ -107,7 +124,15 @@ class Mqa:
 
     def _rows(self, name: str, labels: pa.Table, imaged: pa.ChunkedArray) -> Rows:
         of_task = pc.equal(labels["task"], name)
-        return Rows(labels.filter(of_task if self.tasks[name].scale is None else pc.and_(of_task, imaged)))
+        if self.tasks[name].scale is None:
+            return Rows(labels.filter(of_task))
+        numbered = pc.is_in(labels["exam"], pa.array(self._numbered, pa.string()))
+        found = pc.or_(pc.less(labels["slice_number"], 0), numbered)
+        return Rows(labels.filter(pc.and_(of_task, pc.and_(imaged, found))))
+
+    def _series_of(self, row: LabelledRow) -> Grouped:
+        """Return the series to choose from: where a nodule's slice is to be found, those with numbers."""
+        return self._series if row.slice_number < 0 else self._numbered
 
     def elements(self, exam: str) -> dict[str, float | str | bool]:
         """The clinical data of an exam that are known."""
@@ -154,8 +179,8 @@ class Mqa:
         return joined(clinical_sentences(self.elements(row.exam)), rng, dropout)
 
     def region(self, task: Task, row: LabelledRow, number: int = 0) -> tuple[Any, np.ndarray, Box]:
-        """A series of the row's exam, the preferred one first: what it is, its HU, and the task's box."""
-        series = SimpleNamespace(**self._series.row(row.exam, number))
+        """Return a series of the row's exam (the preferred one is number 0), its HU, and the task's box."""
+        series = SimpleNamespace(**self._series_of(row).row(row.exam, number))
         name = f"{row.side}_lung" if task.region == "one_lung" else str(task.region)
         box: Box = tuple(map(int, getattr(series, name)))  # type: ignore[assignment]
         return series, store.open_volume(self.dataset / series.volume), box
@@ -172,30 +197,36 @@ class Mqa:
         """The sample of a row, with its region of a series: any, randomly changed, or else the preferred."""
         if task.scale is None:
             return Sample(question=question, text=text, label=row.label, mask=row.mask)
-        number = 0 if config is None else int(rng.integers(self._series.count(row.exam)))
+        number = 0 if config is None else int(rng.integers(self._series_of(row).count(row.exam)))
         series, volume, box = self.region(task, row, number)
         voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
         scale = self.scales[task.scale]
         if config is not None:
             box = _padded(box, volume.shape, voxel_size, config.padding_mm, rng)
-        if task.scale == "nodule":
+        if task.scale == NODULE_SCALE:
             box = transforms.nodule_window(box, _nodule_slice(row, series, box, rng, config), scale.shape[0])
-        window = scale.hu_window
+        degrees, hu_shift = 0.0, (0.0, 0.0)
         if config is not None:
-            low, high = rng.uniform(-config.hu_shift, config.hu_shift, size=2)
-            window = (window[0] + low, window[1] + high)
-        voxels, size = transforms.crop_and_resize(volume, box, voxel_size, scale.shape, scale.spacing_follows)
-        if config is not None:
-            degrees = rng.uniform(-config.rotation_degrees, config.rotation_degrees)
-            voxels = transforms.rotate(voxels, degrees)
+            low, high = rng.uniform(-config.hu_shift, config.hu_shift, size=2).tolist()
+            hu_shift = low, high
+            degrees = float(rng.uniform(-config.rotation_degrees, config.rotation_degrees))
+        image = transforms.preprocess(
+            volume,
+            box,
+            voxel_size,
+            scale,
+            masked=task.scale == NODULE_SCALE,
+            degrees=degrees,
+            hu_shift=hu_shift,
+        )
         return Sample(
             question=question,
             text=text,
             label=row.label,
             mask=row.mask,
-            image=transforms.window(voxels, window),
-            voxel_size=np.asarray(size, dtype=np.float32),
-            lung_mask=transforms.crop_mask(box, scale.shape) if task.scale == "nodule" else None,
+            image=image.values,
+            voxel_size=image.voxel_size,
+            lung_mask=image.mask,
         )
 
 

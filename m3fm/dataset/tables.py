@@ -21,7 +21,7 @@ from m3fm.cohort.labels import clear_lungs, lung_of, nodule_labels
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.plausible import HuFigures
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SPLITS = ("train", "val", "test")
 ROWS_AT_ONCE = 20_000
 """Rows that are turned into columns together."""

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from m3fm.config.base import Config
 from m3fm.config.model import Scale
+from m3fm.config.sections import RegionsConfig
 from m3fm.core.artifacts import check_files
 from m3fm.core.errors import InputError
 from m3fm.core.files import read_json
@@ -17,7 +18,7 @@ from m3fm.core.notice import NOTICE, PHANTOMS
 from m3fm.ct.transforms import PREPROCESSING_VERSION
 
 MANIFEST = "bundle.json"
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 class BundleTask(Config):
@@ -46,6 +47,8 @@ class Bundle(Config):
     max_question_tokens: int
     close_truncated: bool
     """Whether a text that is cut keeps its closing token."""
+    regions: RegionsConfig
+    """The source of the boxes of lungs and heart in training, which serving takes, too."""
     simulated: bool
     """Whether it was trained on simulated patients."""
     parity: dict[str, float]

@@ -5,18 +5,21 @@ Two exports of one checkpoint give the same bytes.
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 import torch
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 
+from m3fm.config.sections import RegionsConfig
 from m3fm.config.steps import EXPORT
 from m3fm.core.artifacts import Reference, check_files, read_manifest, seal, written_whole
 from m3fm.core.code import code_digest
+from m3fm.core.errors import InputError
 from m3fm.ct.transforms import PREPROCESSING_VERSION
 from m3fm.deploy import card, parity
 from m3fm.deploy.bundle import FORMAT_VERSION, MANIFEST, Bundle, BundleTask
@@ -100,20 +103,26 @@ def export(
     lineage = {"code": code, "checkpoint": Reference.to(checkpoint).digest, **lineage}
     if evaluation is not None:
         lineage["evaluation"] = Reference.to(evaluation).digest
-    simulated = dataset is not None and read_manifest(dataset)["source"]["simulated"]
+    trained_on = read_manifest(checkpoint)
+    if "regions" not in trained_on:
+        raise InputError(
+            f"{checkpoint} does not record the source of its regions, which a bundle must find: train again"
+        )
     with written_whole(out) as partial:
         save_sharing_weights(dict(graphs(model)), partial)
         size = (partial / WEIGHTS).stat().st_size
         assert size <= 1.05 * unique_bytes(model), f"{size} bytes of weights: a tensor is stored twice"
         tokenizer.save(str(partial / "tokenizer.json"))
         differences = parity.check(model, tokenizer, partial, dataset)
-        bundle = describe(model, lineage, differences, simulated)
+        bundle = describe(model, lineage, differences, trained_on)
         (partial / "MODEL_CARD.md").write_text(card.text(bundle, evaluation), encoding="utf-8")
         seal(partial, MANIFEST, bundle.model_dump(mode="json", exclude={"files"}))
 
 
-def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float], simulated: bool) -> Bundle:
-    """The manifest of a bundle of a model, which was trained on simulated patients or real ones."""
+def describe(
+    model: M3FM, lineage: dict[str, str], differences: dict[str, float], trained_on: Mapping[str, Any]
+) -> Bundle:
+    """Return the manifest of a bundle; `trained_on` holds `regions` and `simulated` of the dataset."""
     return Bundle(
         format_version=FORMAT_VERSION,
         preprocessing_version=PREPROCESSING_VERSION,
@@ -134,7 +143,8 @@ def describe(model: M3FM, lineage: dict[str, str], differences: dict[str, float]
         max_tokens=model.config.text.max_tokens,
         max_question_tokens=model.config.text.max_question_tokens,
         close_truncated=model.config.text.close_truncated,
-        simulated=simulated,
+        regions=RegionsConfig.model_validate(trained_on["regions"]),
+        simulated=trained_on["simulated"],
         parity=differences,
         lineage=lineage,
     )

@@ -1,6 +1,7 @@
-"""What a user hands to the predictor: a CT, clinical elements and nodules, checked at the edge."""
+"""Clinical elements and nodule reports that a user hands to the predictor, checked at the edge."""
 
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,6 @@ from m3fm.clinical.records import Nodule
 from m3fm.clinical.tasks import TASKS
 from m3fm.core.errors import InputError
 from m3fm.core.files import read_json
-from m3fm.ct import dicom
-from m3fm.ct.volume import Series, read_nifti
 
 _NODULE_ANSWERS = {
     "lobe": TASKS["nodule_location"].answers,
@@ -20,45 +19,37 @@ _NODULE_ANSWERS = {
 _NODULE_NUMBERS = {"number": (1, 999), "slice_number": (0, 99999), "long_mm": (0, 300), "short_mm": (0, 300)}
 
 
-def read_ct(path: Path, series: str | None = None) -> Series:
-    """A NIfTI file, or the one series in a folder of DICOM (or the one with the given SeriesInstanceUID).
-
-    Raises InputError where there is no series, or a choice of several; Rejected where it cannot be used.
-    """
-    if path.is_file() and path.name.endswith((".nii", ".nii.gz")):
-        return read_nifti(path)
-    if not path.exists():
-        raise InputError(f"{path} does not exist: name a folder of DICOM files or a .nii(.gz) file")
-    found = dicom.index([path])
-    if not found:
-        raise InputError(f"{path} holds no DICOM image: name a folder of DICOM files or a .nii(.gz) file")
-    if series is None and len(found) > 1:
-        sizes = ", ".join(
-            f"{uid or 'damaged files'} ({len(files)} slices)" for uid, files in sorted(found.items())
-        )
-        raise InputError(f"{path} holds {len(found)} series, name the folder of one: {sizes}")
-    if series is not None and series not in found:
-        raise InputError(f"{path} holds no series {series}; there are {', '.join(sorted(found))}")
-    return dicom.read_series(found[series or next(iter(found))])
-
-
 def read_elements(path: Path) -> dict[str, Value]:
-    """Clinical elements: a JSON object by the names of `m3fm.clinical.elements.ELEMENTS`; null is not known.
+    """Read clinical elements: a JSON object by the names of ELEMENTS (docs/inputs.md), or one that holds it.
 
-    Raises InputError naming the element that is unknown or has a value it cannot have.
+    A file may hold both inputs, as `{"clinical": {...}, "nodules": [...]}`. Raises InputError that names the
+    element which is unknown or has a value it cannot have.
     """
-    content = read_json(path)
+    content = _part(read_json(path), "clinical")
     if not isinstance(content, dict):
         raise InputError(f'{path} must hold a JSON object, as in {{"age": 61, "gender": "Male"}}')
-    for name, value in content.items():
+    return check_elements(content, str(path))
+
+
+def check_elements(elements: Mapping[str, Any], where: str = "clinical") -> dict[str, Value]:
+    """Return the elements that are known (not None); raise InputError at a name or value that cannot be."""
+    for name, value in elements.items():
         if name not in ELEMENTS:
-            raise InputError(f"{path}: no element is called {name!r}; there are {', '.join(ELEMENTS)}")
+            raise InputError(f"{where}: no element is called {name!r}; there are {', '.join(ELEMENTS)}")
         if value is not None:
-            _check_element(path, ELEMENTS[name], value)
-    return {name: value for name, value in content.items() if value is not None}
+            _check_element(where, ELEMENTS[name], value)
+    return {name: value for name, value in elements.items() if value is not None}
 
 
-def _check_element(path: Path, element: Element, value: Any) -> None:
+def _part(content: Any, name: str) -> Any:
+    """Return the part of that name of an object that holds nothing but inputs, else the content itself."""
+    inputs = {"clinical", "nodules"}
+    if isinstance(content, dict) and content and content.keys() <= inputs:
+        return content.get(name)
+    return content
+
+
+def _check_element(where: str, element: Element, value: Any) -> None:
     low, high = element.bounds
     number = isinstance(value, int | float) and not isinstance(value, bool)
     match element.kind:
@@ -74,23 +65,53 @@ def _check_element(path: Path, element: Element, value: Any) -> None:
             sound = known or (number and low <= value <= high)
             expected = f"true, false, or the age at it from {low:g} to {high:g}"
     if not sound:
-        raise InputError(f"{path}: {element.name} is {value!r}, expected {expected}")
+        raise InputError(f"{where}: {element.name} is {value!r}, expected {expected}")
 
 
 def read_nodules(path: Path) -> list[Nodule]:
-    """A nodule report: a JSON list of objects with the fields of `Nodule`; an empty list is "no nodule".
+    """Read a nodule report: a JSON list of objects with the fields of `Nodule`; an empty list is "no nodule".
 
-    Raises InputError naming the nodule and the field that is unknown or has a value it cannot have.
+    The list may stand under "nodules" (see `read_elements`). Raises InputError that names the nodule and the
+    field which is unknown or has a value it cannot have.
     """
-    content = read_json(path)
+    content = _part(read_json(path), "nodules")
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise InputError(f'{path} must hold a JSON list, as in [{{"lobe": "RUL", "long_mm": 7.0}}]')
+    return check_nodules(content, str(path))
+
+
+def check_nodules(entries: Sequence[Mapping[str, Any]], where: str = "report") -> list[Nodule]:
+    """Return nodules, numbered where they are not; raise InputError at a field or value that cannot be."""
     nodules = []
-    for number, entry in enumerate(content, 1):
+    for number, entry in enumerate(entries, 1):
         for name, value in entry.items():
-            _check_nodule(f"{path}, nodule {number}", name, value)
+            _check_nodule(f"{where}, nodule {number}", name, value)
         nodules.append(Nodule(**{"number": number, **entry}))
     return nodules
+
+
+def example() -> dict[str, Any]:
+    """Return a template of both inputs, every field with a sound value (docs/inputs.md has the units)."""
+    values = {"age": 61.0, "height": 70.0, "weight": 180.0, "pack_years": 40.0, "smoke_day": 20.0}
+    clinical: dict[str, Any] = {}
+    for element in ELEMENTS.values():
+        match element.kind:
+            case "number":
+                clinical[element.name] = values.get(element.name)
+            case "category":
+                clinical[element.name] = next(iter(element.codes.values()))
+            case "diagnosis" | "relative":
+                clinical[element.name] = False
+    nodule = Nodule(
+        number=1,
+        lobe="RUL",
+        slice_number=45,
+        long_mm=7.0,
+        short_mm=5.0,
+        margin="smooth",
+        attenuation="solid",
+    )
+    return {"clinical": clinical, "nodules": [asdict(nodule)]}
 
 
 def _check_nodule(where: str, name: str, value: Any) -> None:

@@ -16,19 +16,24 @@ from m3fm.core.artifacts import Reference
 from m3fm.core.errors import InputError
 from m3fm.core.tokens import encode
 from m3fm.ct import transforms
-from m3fm.ct.geometry import Box
-from m3fm.ct.regions import find_regions
+from m3fm.ct.boxes import region_boxes
+from m3fm.ct.geometry import Box, Rejected
+from m3fm.ct.read import read_ct, segmentations_of
 from m3fm.ct.volume import Series
+from m3fm.deploy.answer import Answer, Answers
 from m3fm.deploy.bundle import BundleTask, read
-from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
+from m3fm.deploy.inputs import check_elements, check_nodules, read_elements, read_nodules
 from m3fm.deploy.runtime import Device, Tokens, sessions
 
-Answer = dict[str, Any]
 Probabilities = NDArray[np.float32]
+CT = Path | str | Series
+Clinical = Path | str | Elements
+Report = Path | str | Sequence[Nodule | Mapping[str, Any]]
 
 PRESENCE = "nodule_presence"
 REPORT = "lung_rads"
 """The task that reads the nodule report, and no other clinical text."""
+NODULE_SCALE = "nodule"
 SURE = 0.5
 """Least probability of the Task ID predictor at which a question is taken for a task's: more likely than not.
 
@@ -38,11 +43,20 @@ that had not, it refused four of the six questions that were taken for another t
 """
 
 
+def load(bundle: Path | str, device: Device = "cpu") -> "Predictor":
+    """Load a bundle that `m3fm.pull` or `m3fm export` wrote, every file of it checked.
+
+    `device` is "cpu", "gpu" or "auto". Raises InputError for a damaged bundle, one of another version, or a
+    device that does not work.
+    """
+    return Predictor(Path(bundle), device)
+
+
 class Predictor:
     """A verified bundle on one device."""
 
     def __init__(self, bundle: Path, device: Device = "cpu") -> None:
-        """Raises InputError for a damaged bundle, or a device that does not work."""
+        """Raise InputError for a damaged bundle, or a device that does not work."""
         self.bundle = read(bundle)
         self.digest = Reference.to(bundle).digest
         self.graphs = sessions(bundle, device)
@@ -50,39 +64,42 @@ class Predictor:
 
     def predict(
         self,
-        series: Series | None,
-        elements: Elements | None = None,
-        nodules: Sequence[Nodule] | None = None,
+        ct: CT | None = None,
+        clinical: Clinical | None = None,
+        report: Report | None = None,
         tasks: Iterable[str] | None = None,
+        *,
         nodule_slice: tuple[str, int] | None = None,
-    ) -> dict[str, Answer]:
-        """Answers by task, of the tasks named or of all that have a question of their own.
+        segmentations: Sequence[Path] = (),
+    ) -> Answers:
+        """Answer the tasks named, or all that have a question of their own: an `Answer` by task.
 
-        `elements` are clinical data, `nodules` is the report that Lung-RADS is read from, `nodule_slice` the
-        lung ("left" or "right") and slice index that the nodule tasks look at; without it they look for the
-        place themselves. An answer holds `title`, `question`, `region` and either `probabilities` (by
-        answer; of both lungs apart also under `lungs`) or `skipped`, the reason why there is no answer.
-        Raises InputError for a task that the bundle does not have, Rejected where no lungs are found.
+        `ct` is a folder of one DICOM series, a NIfTI file, or a series of `m3fm.read_ct`. `clinical` holds
+        elements by name, `report` the nodules that Lung-RADS is read from; both may be JSON files of these
+        (docs/inputs.md). `nodule_slice` is the lung ("left" or "right") and the slice index that nodule tasks
+        look at; without it they search for the place. A model trained on regions from segmentations needs
+        those of the CT, in its folder or as `segmentations`. A task that lacks what it reads is skipped, and
+        its answer states the reason.
+        Raises InputError for a task that the bundle does not have, and for input that cannot be used.
         """
         asked = self.bundle.tasks if tasks is None else [self.bundle.task(name) for name in tasks]
         questions = {task: task.question for task in asked if tasks is not None or task.question is not None}
-        return _Exam(self, series, elements, nodules, nodule_slice).answers(questions)
-
-    def predict_path(self, path: Path, series: str | None = None, **known: Any) -> dict[str, Answer]:
-        """`predict` for a NIfTI file or the one series in a folder of DICOM; `series` is its UID."""
-        return self.predict(read_ct(path, series), **known)
+        exam = self._exam(ct, clinical, report, nodule_slice, segmentations)
+        return Answers({task.name: exam.answer(task, question) for task, question in questions.items()})
 
     def ask(
         self,
         question: str,
-        series: Series | None = None,
-        elements: Elements | None = None,
-        nodules: Sequence[Nodule] | None = None,
+        ct: CT | None = None,
+        clinical: Clinical | None = None,
+        report: Report | None = None,
+        *,
         nodule_slice: tuple[str, int] | None = None,
-    ) -> dict[str, Answer]:
-        """The answer to a question in the user's words, by the task that it was understood as.
+        segmentations: Sequence[Path] = (),
+    ) -> Answer:
+        """Answer a question in the user's words, by the task that it was understood as.
 
-        Raises InputError for a question of no task, or of which that is not sure.
+        Takes the inputs of `predict`. Raises InputError for a question of no task, or of an unclear one.
         """
         _, logits = self.encode_question(question)
         probabilities = np.exp(logits[0] - logits[0].max())
@@ -90,14 +107,51 @@ class Predictor:
         chosen = int(probabilities.argmax())
         if chosen == len(self.bundle.tasks) or probabilities[chosen] < SURE:
             titles = ", ".join(task.title for task in self.bundle.tasks)
-            raise InputError(f"{question!r} is no question this model can answer; ask about: {titles}")
-        task = self.bundle.tasks[chosen]
-        return _Exam(self, series, elements, nodules, nodule_slice).answers({task: question})
+            raise InputError(f"this model cannot answer {question!r}; ask about: {titles}")
+        exam = self._exam(ct, clinical, report, nodule_slice, segmentations)
+        return exam.answer(self.bundle.tasks[chosen], question)
 
     def encode_question(self, question: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """The <TASK> token [1, 1, C] of a question, and its Task ID logits [1, tasks + 1]."""
+        """Encode a question to its <TASK> token [1, 1, C] and its Task ID logits [1, tasks + 1]."""
         limits = self.bundle.max_question_tokens, self.bundle.close_truncated
         return self.graphs.question(*encode(self.tokenizer, [question], *limits))
+
+    def _exam(
+        self,
+        ct: CT | None,
+        clinical: Clinical | None,
+        report: Report | None,
+        nodule_slice: tuple[str, int] | None,
+        segmentations: Sequence[Path],
+    ) -> "_Exam":
+        """Read and check all that is known of a patient."""
+        elements = _elements(clinical)
+        nodules = _nodules(report)
+        series = ct if ct is None or isinstance(ct, Series) else _read(Path(ct))
+        if isinstance(ct, Path | str) and not segmentations:
+            segmentations = segmentations_of(Path(ct))
+        return _Exam(self, series, elements, nodules, nodule_slice, segmentations)
+
+
+def _elements(clinical: Clinical | None) -> Elements:
+    if isinstance(clinical, Path | str):
+        return read_elements(Path(clinical))
+    return check_elements(clinical or {})
+
+
+def _nodules(report: Report | None) -> list[Nodule] | None:
+    if report is None:
+        return None
+    if isinstance(report, Path | str):
+        return read_nodules(Path(report))
+    return [nodule if isinstance(nodule, Nodule) else check_nodules([nodule])[0] for nodule in report]
+
+
+def _read(path: Path) -> Series:
+    try:
+        return read_ct(path)
+    except Rejected as rejected:
+        raise InputError(f"{path} cannot be used: {rejected}") from rejected
 
 
 class _Exam:
@@ -107,15 +161,17 @@ class _Exam:
         self,
         predictor: Predictor,
         series: Series | None,
-        elements: Elements | None,
+        elements: Elements,
         nodules: Sequence[Nodule] | None,
         nodule_slice: tuple[str, int] | None,
+        segmentations: Sequence[Path],
     ) -> None:
         self.predictor = predictor
         self.bundle = predictor.bundle
         self.graphs = predictor.graphs
         self.series = series
-        self.sentences = " ".join(clinical_sentences(elements or {}))
+        self.segmentations = segmentations
+        self.sentences = " ".join(clinical_sentences(elements))
         self.report = None if nodules is None else nodule_report(nodules)
         self.nodule_slice = nodule_slice
         self._boxes: dict[str, Box] | None = None
@@ -123,31 +179,33 @@ class _Exam:
         self._images: dict[tuple[str, str], Tokens] = {}
         self._windows: dict[str, tuple[Box, Tokens, float]] | None = None
 
-    def answers(self, questions: Mapping[BundleTask, str | None]) -> dict[str, Answer]:
-        return {task.name: self._entry(task, question) for task, question in questions.items()}
-
-    def _entry(self, task: BundleTask, question: str | None) -> Answer:
-        entry = {"title": task.title, "question": question, "region": task.region}
+    def answer(self, task: BundleTask, question: str | None) -> Answer:
+        """Answer one task, or say why it is skipped."""
+        common: dict[str, Any] = {
+            "task": task.name,
+            "title": task.title,
+            "question": question,
+            "region": task.region,
+            "notice": self.bundle.notice,
+        }
         reason = self._obstacle(task, question)
         if reason is not None:
-            return {**entry, "skipped": reason}
+            return Answer(**common, skipped=reason)
         token, _ = self.predictor.encode_question(question or "")
-        if task.scale == "nodule":
-            return {**entry, **self._nodule_answer(task, token)}
+        if task.scale == NODULE_SCALE:
+            return self._nodule_answer(task, token, common)
         if task.region == "one_lung":
             lungs = {side: self._probabilities(task, token, f"{side}_lung") for side in LUNGS}
             larger = np.maximum(*lungs.values())
-            return {**entry, "probabilities": _named(task, larger), "lungs": _by_lung(task, lungs)}
-        probabilities = self._probabilities(task, token, task.region)
-        read = {"number": number(probabilities)} if task.loss == "digits" else {}
-        return {**entry, "probabilities": _named(task, probabilities), **read}
+            return Answer(**common, **_answered(task, larger), by_lung=_by_lung(task, lungs))
+        return Answer(**common, **_answered(task, self._probabilities(task, token, task.region)))
 
     def _obstacle(self, task: BundleTask, question: str | None) -> str | None:
         if question is None:
             return "needs a question in your words"
         if task.scale is not None and self.series is None:
             return "needs a CT"
-        if task.scale == "nodule" and self.nodule_slice is None and not self._finds_nodules():
+        if task.scale == NODULE_SCALE and self.nodule_slice is None and not self._finds_nodules():
             return f"needs the slice of a nodule: the model has no {PRESENCE}, which would look for one"
         if task.name == REPORT and self.report is None:
             return "needs a nodule report"
@@ -179,8 +237,20 @@ class _Exam:
     def _box(self, region: str) -> Box:
         assert self.series is not None
         if self._boxes is None:
-            self._boxes = find_regions(self.series.voxels, self.series.voxel_size)
+            self._boxes = self._find_boxes(self.series)
         return self._boxes[region]
+
+    def _find_boxes(self, series: Series) -> dict[str, Box]:
+        """Find the regions as they were found for training."""
+        if self.bundle.regions.source == "segmentations" and not self.segmentations:
+            raise InputError(
+                "the model was trained on regions from segmentations, and none of this CT is given: put its"
+                " DICOM SEG or label map beside it, or name it with --segmentation"
+            )
+        try:
+            return region_boxes(series, self.bundle.regions, self.segmentations)
+        except Rejected as rejected:
+            raise InputError(f"the regions of the CT cannot be found: {rejected}") from rejected
 
     def _image(self, scale: str, region: str) -> Tokens:
         if (scale, region) not in self._images:
@@ -188,14 +258,18 @@ class _Exam:
         return self._images[scale, region]
 
     def _encode(self, scale_name: str, box: Box) -> Tokens:
-        """Encode a box as the samples of evaluation are made (`m3fm.dataset.mqa`)."""
+        """Encode a box as the samples of evaluation are made: by the same function."""
         assert self.series is not None
         scale = self.bundle.scales[scale_name]
-        image, size = transforms.fit_scale(self.series.voxels, box, self.series.voxel_size, scale)
-        mask = transforms.crop_mask(box, scale.shape)[None] if scale_name == "nodule" else None
-        return self.graphs.image(scale_name, image[None, None], size[None], mask)
+        image = transforms.preprocess(
+            self.series.voxels, box, self.series.voxel_size, scale, masked=scale_name == NODULE_SCALE
+        )
+        mask = None if image.mask is None else image.mask[None]
+        return self.graphs.image(scale_name, image.values[None, None], image.voxel_size[None], mask)
 
-    def _nodule_answer(self, task: BundleTask, token: NDArray[np.float32]) -> Answer:
+    def _nodule_answer(
+        self, task: BundleTask, token: NDArray[np.float32], common: Mapping[str, Any]
+    ) -> Answer:
         """Answer at each lung's window of slices; the patient's answer is that of the likelier nodule."""
         windows = self._nodule_windows()
         text = self._text(task)
@@ -205,12 +279,13 @@ class _Exam:
         }
         likelier = max(windows, key=lambda side: windows[side][2])
         found = "given" if self.nodule_slice else "where a nodule is most probable"
-        return {
-            "probabilities": _named(task, lungs[likelier]),
-            "lungs": _by_lung(task, lungs),
-            "slices": {side: [box[0], box[1]] for side, (box, _, _) in windows.items()},
-            "note": f"the answer is that of the {likelier} lung, at the slices {found}",
-        }
+        return Answer(
+            **common,
+            **_answered(task, lungs[likelier]),
+            by_lung=_by_lung(task, lungs),
+            slices={side: (box[0], box[1]) for side, (box, _, _) in windows.items()},
+            note=f"the answer is that of the {likelier} lung, at the slices {found}",
+        )
 
     def _nodule_windows(self) -> dict[str, tuple[Box, Tokens, float]]:
         """For each lung the window with the most probable nodule: its box, tokens and probability."""
@@ -247,8 +322,21 @@ def _by_lung(task: BundleTask, lungs: Mapping[str, Probabilities]) -> dict[str, 
     return {side: _named(task, probabilities) for side, probabilities in lungs.items()}
 
 
+def _answered(task: BundleTask, probabilities: Probabilities) -> dict[str, Any]:
+    """Return an answer in words, and its probabilities."""
+    named = _named(task, probabilities)
+    match task.loss:
+        case "softmax":
+            answer = task.answers[int(probabilities.argmax())]
+        case "hazard":
+            answer = f"{probabilities[-1]:.1%} within {task.answers[-1]}"
+        case "digits":
+            answer = str(number(probabilities))
+    return {"answer": answer, "probabilities": named}
+
+
 def _named(task: BundleTask, probabilities: Probabilities) -> dict[str, Any]:
-    """Probabilities by answer; for digits, the ten of each."""
+    """Return probabilities by answer; of digits, the ten of each."""
     values = probabilities.astype(float)
     if task.loss == "digits":
         return dict(zip(task.answers, values.reshape(len(task.answers), 10).tolist()))
@@ -256,37 +344,5 @@ def _named(task: BundleTask, probabilities: Probabilities) -> dict[str, Any]:
 
 
 def number(probabilities: Probabilities) -> int:
-    """The most probable number, of the probabilities [30] of three digits."""
+    """Return the most probable number, of the probabilities [30] of three digits."""
     return int("".join(map(str, probabilities.reshape(3, 10).argmax(axis=1))))
-
-
-def run_predict(
-    bundle: Path,
-    ct: Path | None,
-    clinical: Path | None = None,
-    tasks: list[str] | None = None,
-    question: str | None = None,
-    nodules: Path | None = None,
-    device: Device = "cpu",
-) -> dict[str, Any]:
-    """`m3fm predict`: files in, one JSON value out.
-
-    `clinical` and `nodules` are JSON files (`m3fm.deploy.inputs`); `ct` is a folder of DICOM or a NIfTI file.
-    Raises InputError.
-    """
-    if question is not None and tasks:
-        raise InputError("a question says which task is meant: give either tasks or a question")
-    elements = None if clinical is None else read_elements(clinical)
-    report = None if nodules is None else read_nodules(nodules)
-    predictor = Predictor(bundle, device)
-    series = None if ct is None else read_ct(ct)
-    if question is not None:
-        answers = predictor.ask(question, series, elements, report)
-    else:
-        answers = predictor.predict(series, elements, report, tasks or None)
-    return {
-        "notice": predictor.bundle.notice,
-        "bundle": predictor.digest,
-        "provider": predictor.graphs.provider,
-        "answers": answers,
-    }

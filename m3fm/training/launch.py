@@ -183,11 +183,13 @@ def fit_into(
     params: Mapping[str, Any],
     describe: Callable[[Path], None],
     place: Place,
+    facts: Mapping[str, Any],
 ) -> None:
     """Train, and write a sealed checkpoint directory; an interrupted call goes on where it was.
 
-    `inputs` is what the result depends on, `params` are logged, and `describe` writes what belongs beside the
-    weights. Raises InputError where another process is training to `out`, or another run has begun to.
+    `inputs` is what the result depends on, `params` are logged, `describe` writes what belongs beside the
+    weights, and `facts` are recorded in the manifest. Raises InputError where another process is training to
+    `out`, or another run has begun to.
     """
     work = out.with_name(f".{out.name}.training")
     with held(work, out):
@@ -218,7 +220,7 @@ def fit_into(
         with written_whole(out) as partial:
             content = _take(checkpoints, config, partial)
             describe(partial)
-            manifest = {"inputs": inputs, **content}
+            manifest = {"inputs": inputs, **facts, **content}
             seal(partial, "checkpoint.json", manifest)
         checkpoints.clear()
         shutil.rmtree(work)

@@ -9,7 +9,7 @@ from m3fm.clinical.tasks import variant
 from m3fm.config.sections import RunConfig
 from m3fm.config.steps import TRAIN
 from m3fm.core.artifacts import Reference
-from m3fm.dataset.mqa import check_labelled, check_trainable, corpus
+from m3fm.dataset.mqa import check_labelled, check_trainable, corpus, dataset_facts
 from m3fm.model.checkpoint import load_pretrained, write_config
 from m3fm.model.m3fm import M3FM
 from m3fm.model.text import load_tokenizer, train_tokenizer
@@ -56,4 +56,5 @@ def train(dataset: Path, pretrained: Path | None, out: Path, run: RunConfig, pla
         run.model_dump(mode="json", include={"preset", "model", "train", "launch"}),
         partial(_describe, run, as_text),
         place,
+        dataset_facts(dataset),
     )

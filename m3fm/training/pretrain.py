@@ -6,7 +6,7 @@ from pathlib import Path
 from m3fm.config.sections import RunConfig
 from m3fm.config.steps import PRETRAIN
 from m3fm.core.artifacts import Reference
-from m3fm.dataset.mqa import check_trainable
+from m3fm.dataset.mqa import check_trainable, dataset_facts
 from m3fm.model.checkpoint import write_config
 from m3fm.training.batches import Objective
 from m3fm.training.launch import Place, fit_into
@@ -31,4 +31,5 @@ def pretrain(dataset: Path, out: Path, run: RunConfig, place: Place) -> None:
         run.model_dump(mode="json", include={"preset", "model", "pretrain", "launch"}),
         partial(write_config, run.model),
         place,
+        dataset_facts(dataset),
     )

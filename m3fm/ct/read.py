@@ -1,0 +1,45 @@
+"""One CT series from a path: a NIfTI file, or a folder of DICOM."""
+
+from pathlib import Path
+
+from m3fm.core.errors import InputError
+from m3fm.ct import dicom
+from m3fm.ct.masks import find_segmentations
+from m3fm.ct.volume import Series, read_nifti
+
+
+def read_ct(path: Path | str, series: str | None = None) -> Series:
+    """Read a NIfTI file, or the one series in a folder of DICOM (or the one with that SeriesInstanceUID).
+
+    DICOM segmentations in the folder are passed over. Raises InputError where the path holds no series, or
+    several to choose from; Rejected where the series cannot be used.
+    """
+    path = Path(path)
+    if path.is_file() and path.name.endswith((".nii", ".nii.gz")):
+        return read_nifti(path)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: name a folder of DICOM files or a .nii(.gz) file")
+    segmentations = set(segmentations_of(path))
+    files = [file for file in _files(path) if file not in segmentations]
+    found = dicom.index(files)
+    if not found:
+        raise InputError(f"{path} holds no DICOM image: name a folder of DICOM files or a .nii(.gz) file")
+    if series is None and len(found) > 1:
+        sizes = ", ".join(
+            f"{uid or 'damaged files'} ({len(files)} slices)" for uid, files in sorted(found.items())
+        )
+        raise InputError(f"{path} holds {len(found)} series, name the folder of one: {sizes}")
+    if series is not None and series not in found:
+        raise InputError(f"{path} does not hold series {series}; it holds {', '.join(sorted(found))}")
+    return dicom.read_series(found[series or next(iter(found))])
+
+
+def segmentations_of(path: Path) -> list[Path]:
+    """Return the segmentations in a folder: DICOM SEG, and NIfTI label maps named by a series."""
+    if not path.is_dir():
+        return []
+    return sorted({file for files in find_segmentations(_files(path)).values() for file in files})
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
