@@ -5,18 +5,18 @@ from chests import PATIENTS, UID, Chests
 from pydantic import ValidationError
 
 from m3fm.config.presets import preset
-from m3fm.config.sections import CurateConfig, RunConfig
+from m3fm.config.sections import SALT_VARIABLE, CurateConfig, RunConfig
 from m3fm.core.artifacts import Reference
 from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
-from m3fm.privacy.pseudonyms import SHORTEST, VARIABLE, Salt, check_source
+from m3fm.privacy.pseudonyms import SHORTEST, Salt, check_source
 
 SECRET = "correct horse battery staple"
 
 
 @pytest.fixture
 def secret(monkeypatch):
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(SALT_VARIABLE, SECRET)
 
 
 def test_hashes_are_of_a_salt_a_kind_and_an_identifier():
@@ -26,10 +26,10 @@ def test_hashes_are_of_a_salt_a_kind_and_an_identifier():
 
 
 def test_without_the_variable_it_is_that_of_simulated_patients(monkeypatch):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(SALT_VARIABLE, raising=False)
     assert Salt.of_environment() == Salt("m3fm")
     default = CurateConfig()
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(SALT_VARIABLE, SECRET)
     assert Salt.of_environment() == Salt(SECRET)
     assert CurateConfig().salt_fingerprint == Salt(SECRET).fingerprint
     assert CurateConfig().digest() != default.digest(), "another salt is another configuration"
@@ -45,36 +45,36 @@ def test_it_is_not_shown(secret):
 def test_in_a_file_it_is_refused_without_being_repeated():
     with pytest.raises(ValidationError) as refusal:
         CurateConfig.model_validate({"salt": SECRET})
-    assert VARIABLE in refusal.value.errors()[0]["msg"]
+    assert SALT_VARIABLE in refusal.value.errors()[0]["msg"]
 
 
 @pytest.mark.parametrize("salt", [None, "m3fm", "a" * (SHORTEST - 1)])
 def test_real_patients_need_one_of_their_own(tmp_path, monkeypatch, salt):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(SALT_VARIABLE, raising=False)
     if salt is not None:
-        monkeypatch.setenv(VARIABLE, salt)
-    with pytest.raises(InputError, match=VARIABLE) as refusal:
+        monkeypatch.setenv(SALT_VARIABLE, salt)
+    with pytest.raises(InputError, match=SALT_VARIABLE) as refusal:
         check_source("nlst", tmp_path)
     assert salt is None or salt == "m3fm" or salt not in str(refusal.value)
     (tmp_path / "cohort.json").write_text("{}")
     check_source("nlst", tmp_path)
     (tmp_path / "cohort.json").unlink()
-    monkeypatch.setenv(VARIABLE, "a" * SHORTEST)
+    monkeypatch.setenv(SALT_VARIABLE, "a" * SHORTEST)
     check_source("nlst", tmp_path)
 
 
 def test_a_plain_folder_of_dicom_is_only_warned_of(tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(SALT_VARIABLE, raising=False)
     check_source("dicom", tmp_path)
     assert "warning: M3FM_SALT is not set" in capsys.readouterr().err
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(SALT_VARIABLE, SECRET)
     check_source("dicom", tmp_path)
     assert capsys.readouterr().err == ""
 
 
 def test_a_step_with_another_salt_than_its_run_is_refused(images, tmp_path, monkeypatch):
     config = CurateConfig(salt_fingerprint=Salt("another one").fingerprint)
-    monkeypatch.setenv(VARIABLE, SECRET)
+    monkeypatch.setenv(SALT_VARIABLE, SECRET)
     with pytest.raises(InputError, match="fingerprint") as refusal:
         curate(Chests(images, PATIENTS), tmp_path / "dataset", config, workers=1)
     assert SECRET not in str(refusal.value)

@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from deploy_samples import ELEMENTS, NODULE, labels, write_checkpoint
+from written_dataset import WrittenExam, write_dataset
 
-from m3fm.clinical.elements import ELEMENTS as ALL_ELEMENTS
-from m3fm.core.artifacts import seal
-from m3fm.core.files import file_digest
-from m3fm.ct import store
 from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series
 from m3fm.deploy.export import export
@@ -63,33 +59,13 @@ def series() -> Series:
 @pytest.fixture(scope="session")
 def dataset(series: Series, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantom as a dataset of one test exam that has a label of every task."""
-    directory = tmp_path_factory.mktemp("dataset")
-    (directory / "volumes").mkdir()
-    store.write_volume(directory / "volumes/s.npy", series.voxels)
-    exam = {"exam": "e", "patient": "p", "split": "test"}
-    boxes = find_regions(series.voxels, series.voxel_size)
-    z, y, x = series.voxel_size
-    row = {
-        **exam,
-        "series": "s",
-        "status": "kept",
-        "preferred": True,
-        "slices": len(series.voxels),
-        "voxel_z": z,
-        "voxel_y": y,
-        "voxel_x": x,
-        "instance_first": series.instance_first,
-        "instance_last": series.instance_last,
-        "volume": "volumes/s.npy",
-        "digest": file_digest(directory / "volumes/s.npy"),
-        **{name: list(box) for name, box in boxes.items()},
-    }
-    pd.DataFrame([row]).to_parquet(directory / "series.parquet")
-    elements = {name: ELEMENTS.get(name) for name in ALL_ELEMENTS}
-    pd.DataFrame([{**exam, **elements}]).to_parquet(directory / "exams.parquet")
-    described = {**NODULE, "margin": "smooth", "attenuation": "solid", "new": False}
-    pd.DataFrame([{**exam, **described}]).to_parquet(directory / "nodules.parquet")
-    pd.DataFrame(list(labels(exam))).to_parquet(directory / "labels.parquet")
-    source = {"name": "phantom", "digest": "0" * 64, "simulated": True}
-    seal(directory, "dataset.json", {"source": source})
-    return directory
+    exam = WrittenExam(
+        voxels=series.voxels,
+        voxel_size=series.voxel_size,
+        boxes=find_regions(series.voxels, series.voxel_size),
+        elements=ELEMENTS,
+        nodules=[{**NODULE, "margin": "smooth", "attenuation": "solid"}],
+        labels=labels({}),
+        series={"instance_first": series.instance_first, "instance_last": series.instance_last},
+    )
+    return write_dataset(tmp_path_factory.mktemp("dataset"), [exam])

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
+from written_dataset import WrittenExam, write_dataset
 
 from m3fm.config.presets import preset
-from m3fm.ct.store import write_volume
 from m3fm.training.objective import Pretraining
 
 RUN = preset("tiny")
@@ -18,27 +17,13 @@ SHAPE, VOXEL_MM = (70, 90, 100), (2.0, 0.8, 0.9)
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     """A volume whose HU rise with slices and, once, along columns; one of the test set, which is all 3000."""
-    root = tmp_path_factory.mktemp("dataset")
-    (root / "volumes").mkdir()
     z, _, x = np.ogrid[: SHAPE[0], : SHAPE[1], : SHAPE[2]]
     ramp = np.broadcast_to(z + 20 * (x >= SHAPE[2] // 2), SHAPE).astype(np.int16)
-    rows = []
-    for name, split, voxels in (("a", "train", ramp), ("b", "test", np.full(SHAPE, 3000, np.int16))):
-        write_volume(root / f"volumes/{name}.npy", voxels)
-        z, y, x = VOXEL_MM
-        rows.append(
-            {
-                "series": name,
-                "status": "kept",
-                "split": split,
-                "volume": f"volumes/{name}.npy",
-                "voxel_z": z,
-                "voxel_y": y,
-                "voxel_x": x,
-            }
-        )
-    pd.DataFrame(rows).to_parquet(root / "series.parquet")
-    return root
+    exams = [
+        WrittenExam(split="train", voxels=ramp, voxel_size=VOXEL_MM),
+        WrittenExam(split="test", voxels=np.full(SHAPE, 3000, np.int16), voxel_size=VOXEL_MM),
+    ]
+    return write_dataset(tmp_path_factory.mktemp("dataset"), exams)
 
 
 def pretraining(dataset: Path, **changes) -> Pretraining:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from m3fm.runs.registry import Registry
+from m3fm.tracking.registry import Registry
 from m3fm.tracking import runs
 
 

@@ -5,21 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import written_dataset
 import yaml
+from written_dataset import WrittenExam
 
-from m3fm.clinical.elements import ELEMENTS
 from m3fm.config.presets import preset
-from m3fm.core.artifacts import seal
-from m3fm.core.files import file_digest
-from m3fm.ct import store
-from m3fm.dataset.mqa import NODULE
 from m3fm.privacy.pseudonyms import Salt
 
 SALT = Salt("m3fm")
 RUN = preset("tiny")
 PATIENTS = 24
-VOXEL_MM = (2.5, 4.0, 4.0)
 
 TASK: dict[str, Any] = {
     "name": "pneumonitis",
@@ -43,52 +38,27 @@ def is_ill(number: int) -> bool:
 
 
 def write_dataset(root: Path, patients: int = PATIENTS) -> Path:
-    """A dataset of an exam for each patient, all in the test split but the first."""
-    (root / "volumes").mkdir(parents=True)
+    """Write a dataset of an exam for each patient, all in the test split but the first."""
     boxes = {
         "left_lung": [2, 22, 3, 22, 12, 22],
         "right_lung": [2, 22, 3, 22, 2, 12],
         "both_lungs": [2, 22, 3, 22, 2, 22],
         "heart": [4, 16, 6, 18, 8, 18],
     }
-    rows, exams = [], []
+    exams = []
     for number in range(patients):
-        patient = SALT.hashed("patient", raw(number))
         rng = np.random.default_rng(number)
-        voxels = rng.normal(-800 + 250 * is_ill(number), 150, (24, 24, 24)).astype(np.int16)
-        store.write_volume(root / f"volumes/{number}.npy", voxels)
-        key = {"exam": f"{number:016x}", "patient": patient, "split": "test" if number else "train"}
-        exams.append({**key, "timepoint": 0, **dict.fromkeys(ELEMENTS)})
-        rows.append(
-            {
-                **key,
-                "series": SALT.hashed("series", f"1.2.{number}"),
-                "timepoint": 0,
-                "status": "kept",
-                "preferred": True,
-                "volume": f"volumes/{number}.npy",
-                "digest": file_digest(root / f"volumes/{number}.npy"),
-                "slices": 24,
-                **dict(zip(("voxel_z", "voxel_y", "voxel_x"), VOXEL_MM)),
-                "instance_first": 1,
-                "instance_last": 24,
-                **boxes,
-            }
+        exam = WrittenExam(
+            exam=f"{number:016x}",
+            patient=SALT.hashed("patient", raw(number)),
+            split="test" if number else "train",
+            labels=[{"task": "emphysema", "label": [0.0]}],
+            voxels=rng.normal(-800 + 250 * is_ill(number), 150, (24, 24, 24)).astype(np.int16),
+            boxes=boxes,
+            series={"series": SALT.hashed("series", f"1.2.{number}")},
         )
-    pd.DataFrame(rows).to_parquet(root / "series.parquet")
-    pd.DataFrame(exams).to_parquet(root / "exams.parquet")
-    pd.DataFrame([{**exams[0], **dict.fromkeys(NODULE)}])[["exam", "patient", "split", *NODULE]].to_parquet(
-        root / "nodules.parquet"
-    )
-    label = {"task": "emphysema", "side": "", "nodule": -1, "slice_number": -1, "label": [0.0], "mask": [1.0]}
-    pd.DataFrame([{**exam, **label} for exam in exams])[["exam", "patient", "split", *label]].to_parquet(
-        root / "labels.parquet"
-    )
-    pd.DataFrame([{"patient": exam["patient"], "split": exam["split"]} for exam in exams]).to_parquet(
-        root / "splits.parquet"
-    )
-    seal(root, "dataset.json", {"source": {"name": "drawn", "digest": "0" * 64, "simulated": True}})
-    return root
+        exams.append(exam)
+    return written_dataset.write_dataset(root, exams)
 
 
 def row(number: int, **changes: str) -> dict[str, str]:
