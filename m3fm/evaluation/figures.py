@@ -192,7 +192,7 @@ def _element(root: ElementTree.Element, name: str, label: str, titles: Mapping[s
         element.tag = element.tag.removeprefix(SVG)
         element.text, element.tail = (element.text or "").strip(), ""
         for child in list(element):
-            if child.tag == f"{SVG}g" and not len(child) or child.find(f"{SVG}style") is not None:
+            if (child.tag == f"{SVG}g" and not len(child)) or child.find(f"{SVG}style") is not None:
                 element.remove(child)
         identifier = attributes.pop("id", "")
         if identifier in used or identifier in titles:
