@@ -46,7 +46,7 @@ class TrainingView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskView:
-    """What the page shows of one task; without predictions it has no figures."""
+    """Content of a task's section; without predictions it has no figures."""
 
     task: Task
     rows: Sequence[Mapping[str, Any]]

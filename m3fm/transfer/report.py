@@ -40,7 +40,7 @@ def auc(answers: np.ndarray, probabilities: np.ndarray) -> float:
 def table(
     cases: Sequence[Case], folds: Sequence[Fold], probabilities: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """Tabulate each model's AUC by fold, with mean and standard deviation (n - 1).
+    """Return a table of each model's AUC by fold, with mean and standard deviation (n - 1).
 
     `probabilities` holds [rows, answers] by model.
     """
@@ -67,7 +67,7 @@ def measures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """State whether the fine-tuned model (the last row) beats the reference row (the first)."""
+    """Return a sentence on whether the fine-tuned model (last row) beats the reference (first row)."""
     reference, tuned = rows[0], rows[-1]
     beats = "beats" if tuned["auc"] > reference["auc"] else "does not beat"
     better = sum(a > b for a, b in zip(tuned["folds"], reference["folds"]))
