@@ -197,7 +197,7 @@ def _not_a_number(rows: pd.DataFrame) -> pd.DataFrame:
     [
         (_without("mask"), "lack the column mask"),
         (_two_models, "more than one model"),
-        (_twice, "hold 1 rows twice"),
+        (_twice, "have 1 rows twice"),
         (_unknown, "astrology"),
         (_short, "needs 2 numbers in probabilities"),
         (_not_a_number, "not a finite number"),

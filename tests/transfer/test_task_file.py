@@ -22,7 +22,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "Pneumonitis!"}, r"task\.yaml, name: .*pattern"),
     ({"name": "emphysema"}, r"name: emphysema is a task that the model has already"),
     ({"title": None}, r"task\.yaml, title: Field required"),
-    ({"answer": ["no", "yes"]}, r"task\.yaml, answer: there is no such key; there are name, title, answers"),
+    ({"answer": ["no", "yes"]}, r"task\.yaml, answer: .* name, title, answers"),
     ({"answers": ["yes"]}, r"task\.yaml, answers: .*at least 2"),
     ({"answers": [False, True]}, r'task\.yaml, answers: .*write \["no", "yes"\]'),
     ({"answers": ["no", "No"]}, r"answers: two of them are the same"),
@@ -31,10 +31,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"region": "one_lung"}, r"table\.side: name the column of the lung"),
     ({"table": {**TABLE, "side": "lung"}}, r"table\.side: .* only then"),
     ({"scale": {**SCALE, "shape": [9, 16, 16]}}, r"task\.yaml, scale\.new: shape .* is not a whole number"),
-    ({"scale": {**SCALE, "window": [0, 1]}}, r"task\.yaml, scale\.new\.window: there is no such key"),
+    ({"scale": {**SCALE, "window": [0, 1]}}, r"task\.yaml, scale\.new\.window: .* shape"),
     (
         {"table": {**TABLE, "colour": "red"}},
-        r"task\.yaml, table\.colour: there is no such key; there are file",
+        r"task\.yaml, table\.colour: .* file",
     ),
     ({"table": {**TABLE, "timepoint": "t", "series": "s"}}, r"table: give timepoint or series, not both"),
     ({"table": {**TABLE, "label": "MRN"}}, r"MRN identifies the exam"),
@@ -43,7 +43,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"clinical": {"cycles": "Cycles."}}, r"clinical\.cycles: the sentence must hold \{\} once"),
     ({"clinical": {"cycles": "{} of {}"}}, r"clinical\.cycles: the sentence must hold \{\} once"),
     ({"clinical": {"cycles": "{0}"}}, r"clinical\.cycles: the sentence must hold \{\} once"),
-    ({"clinical": {}}, r"clinical: name a column"),
+    ({"clinical": {}}, r"clinical: name at least one column"),
 ]
 
 
