@@ -1,11 +1,11 @@
-"""What is learned on a simulated cohort: beside the untrained model, and with pretraining beside without.
+"""Learning on a simulated cohort: trained against untrained, and with pretraining against without.
 
     python benchmarks/learning.py [--patients N] [--pretrain-steps N] [--steps N] [--out DIRECTORY]
 
 Simulates and curates a cohort, pretrains, and trains twice: from the pretrained encoder, and from scratch.
 Writes validation losses by step (curves.png, curves.json) and prints test AUCs beside those of the untrained
 model, with intervals of the difference that resample patients. A task (or answer) counts where at least 30
-test patients are positive. Started again, it goes on where it was. Half an hour on two idle cores.
+test patients are positive. Started again, it resumes. Half an hour on two idle cores.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TRAININGS = ("pretrained", "from scratch")
 
 
 def main() -> None:
-    """Do all of it, and print the tables."""
+    """Run everything, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--patients", type=int, default=420)
     parser.add_argument("--pretrain-steps", type=int, default=1600)
@@ -47,12 +47,12 @@ def main() -> None:
     curves = {name: validated(read_history(out / name)) for name in TRAININGS}
     draw(curves, out / "curves.png")
     (out / "curves.json").write_text(json.dumps(curves, indent=2) + "\n")
-    tell_curves(curves)
+    print_steps_saved(curves)
     print(f"\n{compared(out, run)}")
 
 
 def configured(patients: int, pretrain_steps: int, steps: int) -> RunConfig:
-    """The tiny preset on a larger cohort, for longer."""
+    """Return the tiny preset with a larger cohort and more steps."""
     run = preset("tiny")
     pretraining = run.pretrain.optimizer.model_copy(update={"steps": pretrain_steps})
     training = run.train.optimizer.model_copy(update={"steps": steps, "checkpoint_every": 20})
@@ -66,9 +66,9 @@ def configured(patients: int, pretrain_steps: int, steps: int) -> RunConfig:
 
 
 def make_all(out: Path, run: RunConfig) -> None:
-    """Cohort, dataset, and all models that are not there yet."""
+    """Make the cohort, the dataset and all models that do not exist yet."""
     untrained = OptimizerConfig(steps=1, warmup=0, lr=1e-12)
-    as_it_begins = run.model_copy(update={"train": run.train.model_copy(update={"optimizer": untrained})})
+    untrained_run = run.model_copy(update={"train": run.train.model_copy(update={"optimizer": untrained})})
     dataset, place = out / "dataset", Place()
     if not (out / "cohort").exists():
         simulate(out / "cohort", run.simulate)
@@ -79,7 +79,7 @@ def make_all(out: Path, run: RunConfig) -> None:
     if not (out / "encoder").exists():
         pretrain(dataset, out / "encoder", run, place)
     for name, start, config in (
-        ("untrained", None, as_it_begins),
+        ("untrained", None, untrained_run),
         ("pretrained", out / "encoder", run),
         ("from scratch", None, run),
     ):
@@ -91,13 +91,13 @@ def make_all(out: Path, run: RunConfig) -> None:
 
 
 def validated(history: list[StepMetrics]) -> list[tuple[int, float]]:
-    """Steps and mean validation losses."""
+    """Return steps and mean validation losses."""
     scores = [(int(row["step"]) + 1, score(row)) for row in history]
     return [(step, loss) for step, loss in scores if loss is not None]
 
 
-def tell_curves(curves: dict[str, list[tuple[int, float]]]) -> None:
-    """Print how many steps pretraining saves: to any loss that the training from scratch reaches."""
+def print_steps_saved(curves: dict[str, list[tuple[int, float]]]) -> None:
+    """Print how many steps pretraining saves on the way to the losses that training from scratch reaches."""
     print("\n| validation loss | from scratch, steps | pretrained, steps |\n|---:|---:|---:|")
     for fraction in (0.25, 0.5, 0.75, 1.0):
         losses = [loss for _, loss in curves["from scratch"]]
@@ -109,7 +109,7 @@ def tell_curves(curves: dict[str, list[tuple[int, float]]]) -> None:
 
 
 def draw(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    """A plot of the validation losses."""
+    """Plot the validation losses."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
@@ -123,7 +123,7 @@ def draw(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
 
 
 def compared(out: Path, run: RunConfig) -> str:
-    """A table of the trained and the untrained model on the same test patients."""
+    """Format a table of the trained and the untrained model on the same test patients."""
     trained, untrained = (
         checked(pd.read_parquet(out / f"{name}.parquet")) for name in ("pretrained", "untrained")
     )
@@ -149,7 +149,7 @@ def compared(out: Path, run: RunConfig) -> str:
 def measured(
     task: Task, trained: pd.DataFrame, untrained: pd.DataFrame
 ) -> list[tuple[str, int, tuple[Statistic, Statistic]]]:
-    """Of each answer its name, how many patients are positive, and both models' statistic of it."""
+    """Return each answer's name, number of positive patients, and the statistics of both models."""
     if task.loss == "digits":
         right, wrong = (ExactMatch(exact(rows), patient_indices(rows)) for rows in (trained, untrained))
         return [("exact", len(trained), (right, wrong))]

@@ -1,1 +1,1 @@
-"""Evaluation: predictions to a table of areas under the curve with intervals, and to a report."""
+"""Evaluation: from predictions to a table of AUCs with intervals, and to a report."""

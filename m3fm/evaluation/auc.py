@@ -1,7 +1,7 @@
 """Area under the ROC curve, and intervals that resample patients.
 
 The exams of one patient resemble each other, so a resample draws patients, not samples, and every sample
-counts as often as its patient was drawn. The scores are then sorted once for all resamples: with the
+counts as often as its patient was drawn. So the scores are sorted only once for all resamples: with the
 negatives in order, the pairs that a positive wins are a running sum of the negatives' counts.
 """
 
@@ -14,36 +14,36 @@ import numpy as np
 from m3fm.core.files import text_digest
 
 VALUES_AT_ONCE = 4_000_000
-"""Counts of samples that are held together; what is made of them takes about 200 MB."""
+"""Most counts of samples in memory at once; the arrays made from them take about 200 MB."""
 
 
 class Statistic(Protocol):
-    """What is measured on samples of known patients."""
+    """A value measured on samples of known patients."""
 
     @property
     def samples(self) -> int:
-        """How many samples it is measured on."""
+        """Number of samples."""
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """From how often each patient counts, [resamples, patients], to a value for each resample."""
+        """Return a value per resample [resamples] from patient counts [resamples, patients]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The scores of one yes-or-no decision, sorted once. Patients are known by their index."""
+    """The scores of one yes-or-no decision, sorted once. Patients are given by their index."""
 
     negatives: np.ndarray
-    """Patient of each negative, by rising score."""
+    """Patient of each negative, by increasing score."""
     positives: np.ndarray
     """Patient of each positive."""
     below: np.ndarray
-    """For each positive, the negatives with a smaller score."""
+    """For each positive, the number of negatives with a smaller score."""
     not_above: np.ndarray
-    """For each positive, the negatives with a smaller or the same score."""
+    """For each positive, the number of negatives with a smaller or equal score."""
 
     @classmethod
     def of(cls, positive: np.ndarray, score: np.ndarray, patient: np.ndarray) -> Self:
-        """Sort `score` [samples], of which those in `positive` (bool) should be high."""
+        """Sort the scores: `positive` (bool), `score` and `patient` (index) are [samples]."""
         order = np.argsort(score[~positive], kind="stable")
         negative_scores = score[~positive][order]
         return cls(
@@ -55,11 +55,14 @@ class Ranking:
 
     @property
     def samples(self) -> int:
-        """Positives and negatives."""
+        """Number of positives and negatives."""
         return len(self.positives) + len(self.negatives)
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """AUC per resample; a tie counts half, as in scikit-learn. NaN where one class is absent."""
+        """Return the AUC of each resample [resamples] from patient counts [resamples, patients].
+
+        A tie counts half, as in scikit-learn. NaN where one class is absent.
+        """
         positives = counts[:, self.positives]
         running = np.zeros((len(counts), len(self.negatives) + 1))
         np.cumsum(counts[:, self.negatives], axis=1, out=running[:, 1:])
@@ -72,7 +75,7 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True)
 class ExactMatch:
-    """The fraction of samples that are answered right."""
+    """The fraction of samples that are answered correctly."""
 
     right: np.ndarray
     """bool [samples]"""
@@ -80,24 +83,24 @@ class ExactMatch:
 
     @property
     def samples(self) -> int:
-        """Right and wrong ones."""
+        """Number of samples, right and wrong."""
         return len(self.right)
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Fraction of right samples per resample."""
+        """Return the fraction of right samples [resamples] from patient counts [resamples, patients]."""
         samples = counts[:, self.patient]
         return samples[:, self.right].sum(axis=1) / samples.sum(axis=1)
 
 
 def seeded(seed: int, name: str) -> np.random.Generator:
-    """A generator for what bears this name: an interval does not depend on what else is evaluated."""
+    """Make a generator for this name, so that an interval does not depend on what else is evaluated."""
     return np.random.default_rng([seed, int(text_digest(name)[:16], 16)])
 
 
 def bootstrap(
     statistics: Sequence[Statistic], patients: int, resamples: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Values [resamples, statistics] when as many patients as there are are drawn with replacement.
+    """Return values [resamples, statistics]; each resample draws all `patients` with replacement.
 
     All statistics see the same resamples, so their mean per resample gives an interval of the mean.
     """
@@ -113,12 +116,12 @@ def bootstrap(
 
 
 def observed(statistic: Statistic, patients: int) -> float:
-    """The statistic itself: every patient counts once."""
+    """Return the statistic itself: every patient counts once."""
     return float(statistic.values(np.ones((1, patients)))[0])
 
 
 def interval(values: np.ndarray, level: float) -> tuple[float, float, int]:
-    """Percentile interval of the resampled values, and how many had none and were left out."""
+    """Return the percentile interval of values [resamples], and how many were NaN and left out."""
     known = values[~np.isnan(values)]
     if not len(known):
         return np.nan, np.nan, len(values)

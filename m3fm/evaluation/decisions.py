@@ -1,4 +1,4 @@
-"""The table of predictions, and the yes-or-no decisions in it whose ROC curves are drawn and measured."""
+"""The table of predictions, and the yes-or-no decisions whose ROC curves are drawn and measured."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from m3fm.core.errors import InputError
 from m3fm.dataset.prediction_table import COLUMNS, KEY
 
 FEW_PATIENTS = 10
-"""With fewer patients of either class than this, a percentile interval is too narrow: it is said so."""
+"""With fewer patients than this in either class, a percentile interval is too narrow and gets a remark."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class Decision:
 
     @property
     def obstacle(self) -> str:
-        """Why there is no ROC curve; empty where there is one."""
+        """Reason for a missing ROC curve; empty where it can be drawn."""
         if not self.positive.any():
             return "no positive sample"
         return "no negative sample" if self.positive.all() else ""
 
     @property
     def remark(self) -> str:
-        """What a reader of its interval must know."""
+        """Warning for readers of the interval; empty where none is needed."""
         positive = len(np.unique(self.patient[self.positive]))
         negative = len(np.unique(self.patient[~self.positive]))
         few, name = min((positive, "positive"), (negative, "negative"))
@@ -44,25 +44,27 @@ class Decision:
 
 
 def checked(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The predictions in a fixed order, once they are found to be one model's, complete and without repeats.
+    """Check that predictions are complete, of one model and without repeats; return them in a fixed order.
 
-    Raises InputError that names the first thing that is wrong.
+    Raises InputError that names the first problem.
     """
     missing = [name for name in COLUMNS if name not in predictions.columns]
     if missing:
-        raise InputError(f"the predictions have no column {', '.join(missing)}")
+        raise InputError(f"the predictions lack the column {', '.join(missing)}")
     if predictions.empty:
         raise InputError("the predictions have no rows: nothing to evaluate")
     unknown = sorted(set(predictions["task"]) - set(TASKS))
     if unknown:
-        raise InputError(f"the predictions are of a task that m3fm does not know: {', '.join(unknown)}")
+        raise InputError(f"the predictions have tasks that m3fm does not know: {', '.join(unknown)}")
     for name in ("model", "split"):
         if predictions[name].nunique() != 1:
-            raise InputError(f"the predictions hold more than one {name}: evaluate one at a time")
+            raise InputError(f"the predictions have more than one {name}: evaluate one at a time")
     repeated = predictions[predictions.duplicated(KEY)]
     if len(repeated):
         first = ", ".join(f"{name} {repeated.iloc[0][name]!r}" for name in KEY)
-        raise InputError(f"the predictions hold {len(repeated)} rows twice, the first with {first}")
+        raise InputError(
+            f"the predictions have {len(repeated)} rows twice, the first with {first}; keep one of each"
+        )
     for name, rows in predictions.groupby("task"):
         _check_values(TASKS[str(name)], rows)
     order = {name: number for number, name in enumerate(TASKS)}
@@ -79,21 +81,21 @@ def _check_values(task: Task, rows: pd.DataFrame) -> None:
         if any(len(values) != length for values in rows[name]):
             raise InputError(f"{task.name}: every row of the predictions needs {length} numbers in {name}")
     if not np.isfinite(stacked(rows, "probabilities")).all():
-        raise InputError(f"{task.name}: a probability in the predictions is no finite number")
+        raise InputError(f"{task.name}: the predictions have a probability that is not a finite number")
 
 
 def stacked(rows: pd.DataFrame, column: str) -> np.ndarray:
-    """A column of lists as an array [samples, values]."""
+    """Return a column of lists as an array [samples, values]."""
     return np.stack([np.asarray(values, dtype=float) for values in rows[column]])
 
 
 def patient_indices(rows: pd.DataFrame) -> np.ndarray:
-    """For each row the index of its patient among the sorted patients."""
+    """Return the index of each row's patient among the sorted patients [samples]."""
     return np.unique(rows["patient"].to_numpy(dtype=str), return_inverse=True)[1]
 
 
 def lungs_merged(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per exam from one per lung: the larger score is the patient's, and an event is in either."""
+    """Merge the two lungs of each exam into one row: the larger score, and an event in either lung."""
     records = []
     for _, lungs in rows.groupby("exam", sort=True):
         largest = {name: stacked(lungs, name).max(axis=0) for name in ("probabilities", "label", "mask")}
@@ -102,16 +104,16 @@ def lungs_merged(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def patient_level(task: Task, rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that a task is evaluated on: a risk asked of each lung is one risk of the patient."""
+    """Return the rows to evaluate a task on: the risks of an exam's two lungs become one."""
     return lungs_merged(rows) if task.loss == "hazard" and task.region == "one_lung" else rows
 
 
 def decisions(task: Task, rows: pd.DataFrame) -> list[Decision]:
-    """The yes-or-no decisions of a task answered by a choice or by yearly risks.
+    """Split a task answered by a choice or by yearly risks into yes-or-no decisions.
 
-    A yes-or-no task is one decision, a choice one for each answer, a risk one for each year. In year y the
-    patients with an event by then are positive; negative are those without who were followed through it,
-    and the others are left out.
+    A yes-or-no task is one decision, a choice one for each answer, a risk one for each year. In a year,
+    patients with an event by then are positive, patients without one who were followed through the year are
+    negative, and the others are left out.
     """
     probabilities, label = stacked(rows, "probabilities"), stacked(rows, "label")
     patient = patient_indices(rows)
@@ -130,6 +132,6 @@ def decisions(task: Task, rows: pd.DataFrame) -> list[Decision]:
 
 
 def exact(rows: pd.DataFrame) -> np.ndarray:
-    """Which samples [samples] of a task of three digits have all of them right."""
+    """Return whether each sample of a task of three digits has all of them right, bool [samples]."""
     digits = stacked(rows, "probabilities").reshape(-1, 3, 10).argmax(axis=2)
     return (digits == stacked(rows, "label")).all(axis=1)

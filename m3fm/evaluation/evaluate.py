@@ -1,8 +1,8 @@
-"""From predictions to a table of what was reached, and to the evaluation directory.
+"""From predictions to a table of results, and to the evaluation directory.
 
-An AUC is measured one answer against the rest. A task with several answers, or several years, has one more
-row: `average`, the mean of its answers' AUC (as in the paper's Table 1), with an interval from the same
-resamples. Three digits are no ranking, so `clinical_number` gets the fraction of exactly right numbers.
+Each answer has an AUC against the rest. A task with several answers, or several years, has one more row:
+`average`, the mean of its answers' AUCs (as in the paper's Table 1), with an interval from the same
+resamples. Three digits are not ranked, so `clinical_number` has the fraction of exactly right numbers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ AUC, EXACT = "AUC", "exact match"
 
 
 def summarise(predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame:
-    """One row for each answer of each task, and for each average; every known task is there.
+    """Return a table with a row for each answer and each average; every known task has at least one.
 
     Columns: task, title, answer, metric ("AUC" or "exact match"), headline (bool: the one row that stands
     for the task), patients, samples, positives (missing for averages), auc (the metric's value), low, high,
-    left_out (resamples without a value), note (why there is no value, or what to know of it).
+    left_out (resamples without a value), note (why the value is missing, or a warning).
     Raises InputError for predictions that cannot be used.
     """
     rows = checked(predictions)
@@ -39,7 +39,7 @@ def summarise(predictions: pd.DataFrame, config: EvaluateConfig) -> pd.DataFrame
 
 
 def headline(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per task, by its name: task (title), patients, AUC, low, high."""
+    """Return one row per task, indexed by its name: task (title), patients, AUC, low, high."""
     rows = table[table["headline"]].set_index("task")
     other = rows["metric"] != AUC
     rows["title"] = rows["title"].where(~other, rows["title"] + " (" + rows["metric"] + ")")
@@ -55,9 +55,9 @@ def evaluate(
 ) -> None:
     """Write the evaluation directory: predictions, metrics, report and manifest.
 
-    `context` says what was evaluated (JSON values: text, numbers, one level of sections); it goes into the
-    report and the manifest and must name no patient. `history` has the losses of the training by step, which
-    the report draws.
+    `context` describes what was evaluated (JSON values: text, numbers, one level of sections); it goes into
+    the report and the manifest and must name no patient. `history` has the training's losses by step, for the
+    report.
     """
     rows = checked(predictions)
     table = summarise(rows, config)

@@ -1,17 +1,49 @@
-"""The report's drawings, as SVG text: few shapes, no scripts, the same bytes for the same numbers."""
+"""The figures of a page, as matplotlib's SVG: the same numbers give the same bytes.
 
-from collections.abc import Mapping, Sequence
+A figure's text takes its font from the page. Its ids begin with the figure's name, so that many stand in one
+page.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+from markupsafe import Markup
 
-# Okabe and Ito's colours, told apart with any colour vision; dashes tell them apart in print.
+# Okabe and Ito's colours, distinct with any colour vision; dashes make them distinct in print.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#8a6d00")
-DASHES = ("", "7 3", "2 2.5", "9 3 2 3", "4 4", "12 3")
+DASHES: tuple[tuple[float, ...], ...] = ((), (7, 3), (2, 2.5), (9, 3, 2, 3), (4, 4), (12, 3))
+"""Pixels drawn and left free along each curve; none where the curve is solid."""
 SIDE = 240
-"""Pixels of a plot's axes."""
-LEFT, BELOW, MARGIN = 42, 38, 10
+"""Height of the axes in pixels, and their width in a plot of curves."""
+LEFT, BELOW, MARGIN = 54, 38, 10
+BAR = 110
+"""Width of a bar's column in pixels."""
+TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
+PER_INCH = 72
+"""Units of an SVG file by matplotlib in an inch; one unit is one pixel of the page."""
+INK, CHANCE, FRAME = "#1d2733", "#6b7684", "#9aa5b1"
+SVG, LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
+SETTINGS: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "m3fm",
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "path.simplify": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e3e8ee",
+    "grid.linewidth": 1,
+    "lines.linewidth": 1.6,
+    "lines.scale_dashes": False,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+"""matplotlib's settings while a figure is drawn; all others have matplotlib's defaults."""
+EMPTY_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,167 +55,161 @@ class Curve:
     true_positive_rate: np.ndarray
 
 
-def swatch(number: int) -> str:
-    """The line that stands for a curve in a table."""
-    return (
-        f'<svg class="swatch" width="26" height="8" aria-hidden="true"><line x1="1" y1="4" x2="25" y2="4" '
-        f'stroke="{COLOURS[number]}" stroke-width="2" stroke-dasharray="{DASHES[number]}"/></svg>'
-    )
+def roc(name: str, curves: Sequence[Curve], title: str) -> Markup:
+    """Draw the ROC curves of one task's answers, and the diagonal of chance."""
+
+    def draw(axes: Any) -> None:
+        axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
+        _tick(axes.xaxis, TICKS)
+        _tick(axes.yaxis, TICKS)
+        axes.plot((0, 1), (0, 1), color=CHANCE, linewidth=1, linestyle=(0, (3, 3)))
+        for number, curve in enumerate(curves):
+            _line(axes, number, curve.name, curve.false_positive_rate, curve.true_positive_rate)
+
+    return _svg(name, f"ROC curves: {title}", draw)
 
 
-def key(number: int) -> str:
-    """The square that stands for a filled outline in a legend."""
-    return (
-        '<svg class="swatch" width="12" height="12" aria-hidden="true"><rect x="1" y="1" width="10" '
-        f'height="10" fill="{COLOURS[number]}" fill-opacity="0.16" stroke="{COLOURS[number]}"/></svg>'
-    )
-
-
-def roc(curves: Sequence[Curve], title: str) -> str:
-    """ROC curves of the answers of one task, with the diagonal of chance."""
-    lines = [f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" class="chance"/>']
-    for number, curve in enumerate(curves):
-        lines.append(
-            f'<polyline points="{_points(curve)}" fill="none" stroke="{COLOURS[number]}" stroke-width="1.6" '
-            f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round">'
-            f"<title>{escape(curve.name)}</title></polyline>"
-        )
-    axes = _axes(QUARTERS, "false positive rate", "true positive rate")
-    return _plot(f"ROC curves: {title}", axes + "".join(lines))
-
-
-def losses(curves: Mapping[str, Sequence[tuple[float, float]]], steps: int) -> str:
-    """Losses by optimiser step, of which there are `steps`: points (step, loss) by the name of the curve."""
+def losses(name: str, curves: Mapping[str, Sequence[tuple[float, float]]], steps: int) -> Markup:
+    """Draw losses over `steps` optimiser steps: points (step, loss) by the name of the curve."""
     values = [loss for points in curves.values() for _, loss in points]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    lines = []
-    for number, (name, points) in enumerate(curves.items()):
-        drawn = " ".join(f"{_x(step / steps):.1f},{_y((loss - low) / span):.1f}" for step, loss in points)
-        lines.append(
-            f'<polyline points="{drawn}" fill="none" stroke="{COLOURS[number]}" stroke-width="1.6" '
-            f'stroke-dasharray="{DASHES[number]}" stroke-linejoin="round"><title>{escape(name)}</title>'
-            "</polyline>"
-        )
-    ticks = [fraction / 4 for fraction in range(5)]
-    axes = _axes(
-        tuple(f"{low + tick * span:.3g}" for tick in ticks),
-        "optimiser step",
-        "mean loss of the tasks",
-        tuple(f"{tick * steps:.0f}" for tick in ticks),
-    )
-    return _plot("Losses by step", axes + "".join(lines))
+
+    def draw(axes: Any) -> None:
+        axes.set(xlabel="optimiser step", ylabel="mean loss of the tasks", xlim=(0, 1), ylim=(0, 1))
+        _tick(axes.xaxis, TICKS, [f"{tick * steps:.0f}" for tick in TICKS])
+        _tick(axes.yaxis, TICKS, [f"{low + tick * span:.3g}" for tick in TICKS])
+        for number, (curve, points) in enumerate(curves.items()):
+            step, loss = np.array(points).T
+            _line(axes, number, curve, step / steps, (loss - low) / span)
+
+    return _svg(name, "Losses by step", draw)
 
 
-def histogram(positive: np.ndarray, score: np.ndarray, title: str, axis: str) -> str:
-    """How often each score from 0 to 1 was given to positives and to negatives, as fractions of each."""
+def histogram(name: str, positive: np.ndarray, score: np.ndarray, title: str, axis: str) -> Markup:
+    """Draw how often positives and negatives got each score, as fractions of each class.
+
+    `positive` (bool) and `score` (0 to 1) are [samples].
+    """
     bins = np.linspace(0, 1, 21)
     fractions = [
         np.histogram(score[chosen], bins)[0] / max(chosen.sum(), 1) for chosen in (~positive, positive)
     ]
     top = np.ceil(25 * max(fractions[0].max(), fractions[1].max())) / 25
-    shapes = []
-    for number, fraction in zip((0, 1), fractions):
-        outline = " ".join(
-            f"{_x(bins[i]):.1f},{_y(value / top):.1f} {_x(bins[i + 1]):.1f},{_y(value / top):.1f}"
-            for i, value in enumerate(fraction)
-        )
-        shapes.append(
-            f'<polygon points="{_x(0)},{_y(0)} {outline} {_x(1)},{_y(0)}" fill="{COLOURS[number]}" '
-            f'fill-opacity="0.16" stroke="{COLOURS[number]}" stroke-width="1.3"/>'
-        )
-    labels = tuple(f"{top * tick:.0%}" for tick in (0, 0.25, 0.5, 0.75, 1))
-    return _plot(f"Scores: {title}", _axes(labels, axis, "fraction of the class") + "".join(shapes))
 
-
-def bars(folds: Mapping[str, Sequence[float]], title: str) -> str:
-    """Means of values from 0 to 1 as bars, with their standard deviation, and every value as a dot."""
-    apart = 110
-    width = LEFT + apart * len(folds) + MARGIN
-    shapes = []
-    for tick in (0, 0.25, 0.5, 0.75, 1):
-        shapes.append(
-            f'<line x1="{LEFT}" y1="{_y(tick):g}" x2="{width - MARGIN}" y2="{_y(tick):g}" class="tick"/>'
-            f'<text x="{LEFT - 5}" y="{_y(tick) + 3.5:g}" text-anchor="end">{tick:g}</text>'
-        )
-    for number, (name, values) in enumerate(folds.items()):
-        middle, colour = LEFT + apart * (number + 0.5), COLOURS[number]
-        mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-        low, high = _y(mean - deviation), _y(mean + deviation)
-        shapes.append(
-            f'<rect x="{middle - 20:g}" y="{_y(mean):.1f}" width="40" height="{_y(0) - _y(mean):.1f}" '
-            f'fill="{colour}" fill-opacity="0.3" stroke="{colour}"/>'
-            f'<path d="M{middle:g} {low:.1f}V{high:.1f}M{middle - 7:g} {low:.1f}h14M{middle - 7:g} '
-            f'{high:.1f}h14" stroke="#1d2733" stroke-width="1.5"/>'
-            + "".join(
-                f'<circle cx="{middle + 12:g}" cy="{_y(v):.1f}" r="2.5" fill="{colour}"/>' for v in values
+    def draw(axes: Any) -> None:
+        axes.set(xlabel=axis, ylabel="fraction of the class", xlim=(0, 1), ylim=(0, 1))
+        _tick(axes.xaxis, TICKS)
+        _tick(axes.yaxis, TICKS, [f"{top * tick:.0%}" for tick in TICKS])
+        for number, fraction in enumerate(fractions):
+            colour = COLOURS[number]
+            axes.stairs(
+                _to_tenths(fraction / top),
+                bins,
+                fill=True,
+                facecolor=(colour, 0.16),
+                edgecolor=colour,
+                linewidth=1.3,
             )
-            + f'<text x="{middle:g}" y="{_y(0) + 14}" text-anchor="middle">{escape(name)}</text>'
-        )
-    return _plot(title, "".join(shapes), width)
+
+    return _svg(name, f"Scores: {title}", draw)
 
 
-def interval_bar(value: float, low: float, high: float, chance: float | None) -> str:
-    """A value from 0 to 1 and its interval, on a line; grey where the interval reaches chance."""
-    width, middle = 200, 9
-    below_chance = chance is not None and low <= chance
-    ticks = "".join(
-        f'<line x1="{5 + t * width:g}" y1="2" x2="{5 + t * width:g}" y2="16" class="tick"/>'
-        for t in (0, 0.25, 0.75, 1)
-    )
-    if chance is not None:
-        x = 5 + chance * width
-        ticks += f'<line x1="{x:g}" y1="0" x2="{x:g}" y2="18" class="chance"/>'
-    colour = "#8a8f98" if below_chance else COLOURS[0]
-    ends = [5 + end * width for end in (low, value, high)]
-    return (
-        f'<svg class="bar" width="{width + 10}" height="18" role="img" '
-        f'aria-label="{value:.3f}, from {low:.3f} to {high:.3f}">{ticks}'
-        f'<line x1="{ends[0]:.1f}" y1="{middle}" x2="{ends[2]:.1f}" y2="{middle}" stroke="{colour}" '
-        f'stroke-width="3" stroke-linecap="round"/>'
-        f'<circle cx="{ends[1]:.1f}" cy="{middle}" r="4.5" fill="{colour}" stroke="#fff"/></svg>'
+def bars(name: str, folds: Mapping[str, Sequence[float]], title: str) -> Markup:
+    """Draw means of values from 0 to 1 as bars, with their standard deviation, and every value as a dot."""
+
+    def draw(axes: Any) -> None:
+        axes.set(xlim=(-0.5, len(folds) - 0.5), ylim=(0, 1))
+        axes.grid(visible=False, axis="x")
+        _tick(axes.xaxis, range(len(folds)), list(folds))
+        _tick(axes.yaxis, TICKS)
+        for place, (values, colour) in enumerate(zip(folds.values(), COLOURS)):
+            mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
+            axes.bar(place, mean, 40 / BAR, facecolor=(colour, 0.3), edgecolor=colour)
+            axes.errorbar(place, mean, deviation, color=INK, linewidth=1.5, capsize=7, capthick=1.5)
+            dots = [place + 12 / BAR] * len(values)
+            axes.scatter(dots, values, s=25, color=colour, linewidth=0, zorder=3)
+
+    return _svg(name, title, draw, BAR * len(folds))
+
+
+def _line(axes: Any, number: int, label: str, x: np.ndarray, y: np.ndarray) -> None:
+    """Draw a curve through points [points] from 0 to 1, to a tenth of a pixel: more cannot be seen."""
+    points = np.stack([_to_tenths(x), _to_tenths(y)], axis=1)
+    new = np.ones(len(points), bool)
+    new[1:] = (points[1:] != points[:-1]).any(axis=1)
+    axes.plot(
+        *points[new].T,
+        color=COLOURS[number],
+        linestyle=(0, DASHES[number]) if DASHES[number] else "solid",
+        label=label,
+        gid=f"curve-{number}",
     )
 
 
-def _points(curve: Curve) -> str:
-    """The curve's points to a tenth of a pixel, each once: more cannot be seen."""
-    points = [f"{_x(x):.1f},{_y(y):.1f}" for x, y in zip(curve.false_positive_rate, curve.true_positive_rate)]
-    return " ".join(dict.fromkeys(points))
+def _to_tenths(fractions: np.ndarray) -> np.ndarray:
+    """Round fractions of the axes to a tenth of a pixel."""
+    return np.round(fractions * (SIDE * 10)) / (SIDE * 10)
 
 
-def _x(fraction: float) -> float:
-    return LEFT + fraction * SIDE
+def _tick(axis: Any, places: Sequence[float], labels: Sequence[str] | None = None) -> None:
+    """Put ticks at these places, with lines across the axes but where the frame is."""
+    axis.set_ticks(places, [f"{place:g}" for place in places] if labels is None else labels)
+    for line in (axis.get_gridlines()[0], axis.get_gridlines()[-1]):
+        line.set_visible(False)
 
 
-def _y(fraction: float) -> float:
-    return MARGIN + (1 - fraction) * SIDE
+def _svg(name: str, label: str, draw: Callable[[Any], None], width: int = SIDE) -> Markup:
+    """Draw on axes of `width` pixels; return the SVG element `name`, which a screen reader calls `label`.
+
+    An artist with a gid shows its own label where the pointer is on it.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    across, down = LEFT + width + MARGIN, MARGIN + SIDE + BELOW
+    file = io.BytesIO()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(SETTINGS)
+        figure = Figure(figsize=(across / PER_INCH, down / PER_INCH), frameon=False)
+        axes = figure.add_axes((LEFT / across, BELOW / down, width / across, SIDE / down))
+        axes.spines[:].set_visible(False)
+        axes.patch.set(edgecolor=FRAME, linewidth=1)
+        draw(axes)
+        for artist in figure.findobj():
+            artist.set_clip_on(False)
+        titles = {artist.get_gid(): artist.get_label() for artist in axes.lines if artist.get_gid()}
+        figure.savefig(file, format="svg", metadata=EMPTY_METADATA)
+    return _element(ElementTree.fromstring(file.getvalue()), name, label, titles)
 
 
-QUARTERS = ("0", "0.25", "0.5", "0.75", "1")
-"""Names of the ticks of an axis from 0 to 1."""
-
-
-def _axes(vertical: tuple[str, ...], x_name: str, y_name: str, horizontal: tuple[str, ...] = QUARTERS) -> str:
-    parts = [f'<rect x="{LEFT}" y="{MARGIN}" width="{SIDE}" height="{SIDE}" class="frame"/>']
-    for tick, label, below in zip((0, 0.25, 0.5, 0.75, 1), vertical, horizontal):
-        if 0 < tick < 1:
-            parts.append(
-                f'<line x1="{_x(tick):g}" y1="{_y(0)}" x2="{_x(tick):g}" y2="{_y(1)}" class="tick"/>'
-            )
-            parts.append(
-                f'<line x1="{_x(0)}" y1="{_y(tick):g}" x2="{_x(1)}" y2="{_y(tick):g}" class="tick"/>'
-            )
-        parts.append(f'<text x="{_x(tick):g}" y="{_y(0) + 14}" text-anchor="middle">{below}</text>')
-        parts.append(f'<text x="{LEFT - 5}" y="{_y(tick) + 3.5:g}" text-anchor="end">{label}</text>')
-    parts.append(f'<text x="{_x(0.5):g}" y="{_y(0) + 31}" text-anchor="middle" class="name">{x_name}</text>')
-    turned = f'transform="translate(10 {_y(0.5):g}) rotate(-90)"'
-    parts.append(f'<text {turned} text-anchor="middle" class="name">{y_name}</text>')
-    return "".join(parts)
-
-
-def _plot(title: str, content: str, width: int = LEFT + SIDE + MARGIN) -> str:
-    height = MARGIN + SIDE + BELOW
-    return (
-        f'<svg class="plot" width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(title)}">{content}</svg>'
-    )
+def _element(root: ElementTree.Element, name: str, label: str, titles: Mapping[str, str]) -> Markup:
+    """Return matplotlib's SVG as an element of a page, without what a file of its own has besides."""
+    used = {element.attrib[LINK].removeprefix("#") for element in root.iter() if LINK in element.attrib}
+    for element in list(root.iter()):
+        attributes = element.attrib
+        element.tag = element.tag.removeprefix(SVG)
+        element.text, element.tail = (element.text or "").strip(), ""
+        for child in list(element):
+            if (child.tag == f"{SVG}g" and not len(child)) or child.find(f"{SVG}style") is not None:
+                element.remove(child)
+        identifier = attributes.pop("id", "")
+        if identifier in used or identifier in titles:
+            attributes["id"] = f"{name}-{identifier}"
+        if LINK in attributes:
+            attributes["href"] = f"#{name}-{attributes.pop(LINK).removeprefix('#')}"
+        if "d" in attributes:
+            attributes["d"] = " ".join(attributes["d"].split())
+        if element.tag == "text":
+            styles = attributes["style"].split("; ")
+            attributes["style"] = "; ".join(style for style in styles if not style.startswith("font"))
+        if identifier in titles:
+            title = ElementTree.Element("title")
+            title.text = titles[identifier]
+            element.insert(0, title)
+    box = root.attrib["viewBox"]
+    *_, width, height = box.split()
+    root.attrib = {"id": name, "class": "plot", "width": width, "height": height, "viewBox": box}
+    root.attrib |= {"role": "img", "aria-label": label}
+    return Markup(ElementTree.tostring(root, encoding="unicode"))

@@ -1,4 +1,4 @@
-"""Predictions of a checkpoint for one split of a dataset: the table that every evaluation reads."""
+"""Predictions of a checkpoint on one split of a dataset: the table that every evaluation reads."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from m3fm.dataset.mqa import Mqa, retrieval_sample
 from m3fm.model.checkpoint import load
 
 RETRIEVAL_SAMPLES = 300
-"""Questions to simulated text for each retrieval task."""
+"""Number of questions on simulated text for each retrieval task."""
 
 
 def predict(
@@ -23,11 +23,10 @@ def predict(
     batch: int = 16,
     progress: Callable[[str, int], None] = lambda task, samples: None,
 ) -> pd.DataFrame:
-    """One row per sample with its probabilities, label and mask, of every task that the model has.
+    """Predict every task of the model; return one row per sample with probabilities, label and mask.
 
-    Raises InputError where the dataset has no labels of these.
-
-    Every sample is a function of its row's position, so the table is the same whatever the batch.
+    Every sample is a function of its row's position, so the table does not depend on the batch size.
+    Raises InputError where the split has no label of these tasks.
     """
     model, tokenizer = load(checkpoint)
     digest = Reference.to(checkpoint).digest

@@ -1,7 +1,7 @@
-"""Fine-tuning on a new task, beside what it has to beat: folds of every variant, side by side on Ray.
+"""Fine-tuning on a new task in cross-validation, beside a reference: the folds of all variants run on Ray.
 
-What an interrupted run has finished is not done again: each fold of each variant leaves its predictions in
-the directory that is being written.
+An interrupted run resumes with the folds that are left: each fold of each variant leaves its probabilities
+in a working directory beside the output.
 """
 
 import shutil
@@ -41,12 +41,12 @@ from m3fm.transfer.task_file import TaskFile, read
 FOLDS, INPUTS = "folds", "inputs.json"
 REFERENCE = "reference"
 RETRIES = 3
-"""How often a fold whose process died is tried again."""
+"""Retries of a fold whose process died."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A row of the table that is fine-tuned: what it reads, and whether it starts from the checkpoint."""
+    """A fine-tuned row of the table: the modality it reads, and whether it starts from the checkpoint."""
 
     name: str
     modality: Modality
@@ -54,7 +54,7 @@ class Variant:
 
 
 def variants(pretrained: bool) -> tuple[Variant, ...]:
-    """The paper's rows (Fig. 7b); without a checkpoint all of them start from scratch."""
+    """Return the paper's rows (Fig. 7b); without a checkpoint all of them start from scratch."""
     rows = (
         Variant("ct", "image", pretrained),
         Variant("clinical", "text", pretrained),
@@ -65,7 +65,7 @@ def variants(pretrained: bool) -> tuple[Variant, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """All that a fold of any variant needs, in a form that goes to another process."""
+    """Everything that a fold of any variant needs, in a form that can be sent to another process."""
 
     dataset: Path
     task: TaskFile
@@ -86,11 +86,11 @@ def finetune(
     pretrained: Path | None,
     mlflow: str | None = None,
 ) -> None:
-    """Cross-validate fine-tuning on the task of a file, and write the table, the page and the predictions.
+    """Fine-tune on the task of a file in cross-validation; write the table, the page and the predictions.
 
-    `pretrained` is a checkpoint of `m3fm train`, or of `m3fm pretrain`; `mlflow` is the address of one that
-    is told the configuration and the AUCs. Raises InputError for a file or a table that cannot be used.
-    Interrupted, the same call goes on with the folds that are left.
+    `pretrained` is a checkpoint of `m3fm train` or `m3fm pretrain`; `mlflow` is the address of a server that
+    records the configuration and the AUCs. After an interruption the same call resumes with the folds left.
+    Raises InputError for a file or a table that cannot be used.
     """
     task = read(task_path)
     found = find_cases(task, dataset, Salt.of_environment())
@@ -149,17 +149,17 @@ def _tokenizer(
     config: FinetuneConfig,
     pretrained: Path | None,
 ) -> Tokenizer:
-    """The checkpoint's, if it has one, so that its text transformer can go on with it; or else a new one."""
+    """Load the checkpoint's tokenizer, which its text transformer needs; without one, load or train one."""
     if pretrained is not None and (pretrained / "tokenizer.json").is_file():
         return load_tokenizer(pretrained)
     if model.text.tokenizer is not None:
         return load_tokenizer(model.text.tokenizer)
-    told = [*task.questions, *(sentence.format("") for sentence in task.clinical.values())]
-    return train_tokenizer([*corpus(config.optimizer.seed), *told], model.text.vocabulary)
+    texts = [*task.questions, *(sentence.format("") for sentence in task.clinical.values())]
+    return train_tokenizer([*corpus(config.optimizer.seed), *texts], model.text.vocabulary)
 
 
 def _seen(dataset: Path, cases: Sequence[Case], pretrained: Path | None) -> int:
-    """How many of the patients the checkpoint may have been trained on."""
+    """Count the patients that the checkpoint may have been trained on."""
     if (
         pretrained is None
         or read_manifest(pretrained).get("inputs", {}).get("dataset") != Reference.to(dataset).digest
@@ -173,21 +173,21 @@ def _seen(dataset: Path, cases: Sequence[Case], pretrained: Path | None) -> int:
 
 
 def _names(experiment: Experiment) -> list[str]:
-    """The rows of the table."""
+    """Return the names of the table's rows."""
     return [REFERENCE, *(variant.name for variant in variants(experiment.pretrained is not None))]
 
 
-def _of_fold(folder: Path, name: str, fold: int) -> Path:
+def _fold_path(folder: Path, name: str, fold: int) -> Path:
     return folder / f"{name}-{fold}.json"
 
 
 def _run_all(experiment: Experiment, folder: Path) -> None:
-    """See to it that every fold of every row of the table has its probabilities."""
+    """Run every fold of every row of the table whose probabilities are not yet written."""
     import ray
 
     folds = range(len(experiment.folds))
     wanted = [(name, fold) for fold in folds for name in _names(experiment)]
-    todo = [(name, fold) for name, fold in wanted if not _of_fold(folder, name, fold).is_file()]
+    todo = [(name, fold) for name, fold in wanted if not _fold_path(folder, name, fold).is_file()]
     if not todo:
         return
     launch = experiment.launch
@@ -213,26 +213,26 @@ def _run_all(experiment: Experiment, folder: Path) -> None:
 
 
 def run_fold(experiment: Experiment, name: str, fold: int, folder: Path) -> None:
-    """Train a row of the table on a fold, and write the probabilities of the cases that it did not see."""
+    """Train a row of the table on a fold, and write the probabilities of the fold's test cases."""
     if name == REFERENCE:
-        write_json(_of_fold(folder, name, fold), reference_fold(experiment, fold))
+        write_json(_fold_path(folder, name, fold), reference_fold(experiment, fold))
         return
     (chosen,) = (v for v in variants(experiment.pretrained is not None) if v.name == name)
     checkpoints = Checkpoints(str(folder / f"{name}-{fold}"), 1, {})
-    write_json(_of_fold(folder, name, fold), tuned_fold(experiment, chosen, fold, checkpoints))
+    write_json(_fold_path(folder, name, fold), tuned_fold(experiment, chosen, fold, checkpoints))
     checkpoints.clear()
 
 
 def _gathered(experiment: Experiment, folder: Path, name: str) -> np.ndarray:
-    """The probabilities [rows, answers] of a row of the table, each from the fold in which it was tested."""
+    """Read a model's probabilities [rows, answers], each from the fold in which the case was tested."""
     probabilities = np.full((len(experiment.cases), len(experiment.task.answers)), np.nan)
     for fold, (_, tested) in enumerate(experiment.folds):
-        probabilities[list(tested)] = read_json(_of_fold(folder, name, fold))
+        probabilities[list(tested)] = read_json(_fold_path(folder, name, fold))
     return probabilities
 
 
 def reference_fold(experiment: Experiment, fold: int) -> list[list[float]]:
-    """The reference row's probabilities of a fold's test rows."""
+    """Fit the reference on a fold; return its probabilities of the test rows."""
     trained, tested = map(list, experiment.folds[fold])
     features = reference_features(experiment)
     answers = np.array([case.answer for case in experiment.cases])
@@ -242,7 +242,7 @@ def reference_fold(experiment: Experiment, fold: int) -> list[list[float]]:
 
 
 def reference_features(experiment: Experiment) -> np.ndarray:
-    """Image features and clinical variables of every row."""
+    """Return image features and clinical variables of every case [rows, features]."""
     task = experiment.task.task()
     mqa = Mqa(experiment.dataset, SPLITS, {}, {})
     images = []
@@ -256,7 +256,7 @@ def reference_features(experiment: Experiment) -> np.ndarray:
 def tuned_fold(
     experiment: Experiment, variant: Variant, fold: int, checkpoints: Checkpoints
 ) -> list[list[float]]:
-    """A fine-tuned variant's probabilities of a fold's test rows."""
+    """Fine-tune a variant on a fold; return its probabilities of the test rows."""
     trained, tested = experiment.folds[fold]
     config = experiment.config
     start = experiment.pretrained if variant.pretrained else None
@@ -276,6 +276,6 @@ def tuned_fold(
 def alone(
     objective: Finetuning, config: OptimizerConfig, launch: LaunchConfig, checkpoints: Checkpoints
 ) -> None:
-    """Train in this process, by the loop that all training has; from the newest checkpoint on."""
+    """Train in this process with the common training loop, from the newest checkpoint."""
     device = torch.device("cuda" if launch.gpus_per_worker else "cpu")
     train(objective, config, launch, Worker(0, 1, device, checkpoints, lambda row, durable: None))

@@ -1,4 +1,4 @@
-"""What fine-tuning loads and computes: the rows of a new task, for the loop that all training has."""
+"""Data and loss of fine-tuning on a new task, for the common training loop."""
 
 from collections.abc import Iterator, Sequence
 from math import prod
@@ -25,7 +25,7 @@ from m3fm.transfer.task_file import TaskFile
 
 
 def new_parts(task: TaskFile) -> list[str]:
-    """How the names of those parameters begin that no checkpoint has: the head's, and a new scale's."""
+    """Return the name prefixes of the parameters that no checkpoint has: the head's, and a new scale's."""
     new = [f"heads.{task.name}."]
     return new if isinstance(task.scale, str) else [*new, f"ctvit.tokenizers.{task.scale_name}."]
 
@@ -33,7 +33,7 @@ def new_parts(task: TaskFile) -> list[str]:
 def build_model(
     task: TaskFile, modality: Modality, model: ModelConfig, pretrained: Path | None, seed: int
 ) -> M3FM:
-    """A model of the new task, drawn from the seed but for what a checkpoint gives it."""
+    """Build a model of the new task: random weights from the seed, then the weights of a checkpoint."""
     torch.manual_seed(seed)
     built = M3FM(task.model(model), {task.name: reading(task.task(), modality)})
     if pretrained is not None:
@@ -42,7 +42,7 @@ def build_model(
 
 
 class Finetuning:
-    """One task, from the training rows of a fold; the others are not looked at, so none is validated."""
+    """One task, trained on the training rows of a fold; without validation, as it never sees other rows."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Finetuning:
         self.mqa = Mqa(dataset, SPLITS, model.config.scales, {})
         self.seed = config.optimizer.seed
         answers = [case.answer for case in cases]
-        self.of_answer = [np.flatnonzero(np.equal(answers, answer)) for answer in sorted(set(answers))]
+        self.by_answer = [np.flatnonzero(np.equal(answers, answer)) for answer in sorted(set(answers))]
 
     def units(self, step: Step) -> list[Unit]:
-        """The micro-batches of a step; none where the step is None, which is the validation."""
+        """Return the micro-batches of a step; none for validation (`step` is None)."""
         if step is None:
             return []
         count = self.config.batch // self.config.micro_batch
@@ -75,12 +75,12 @@ class Finetuning:
         return [Unit(self.task.name, index, 1.0 / count, float(tokens)) for index in range(count)]
 
     def load(self, step: Step, unit: Unit) -> Batch:
-        """Random rows, every answer as often as any other, with the random changes of training."""
-        assert step is not None, "nothing is validated"
+        """Load random rows, all answers equally often, with the random changes of training."""
+        assert step is not None, "fine-tuning has no validation"
         rng = np.random.default_rng([self.seed, step, unit.index])
         samples = []
         for _ in range(self.config.micro_batch):
-            places = self.of_answer[rng.integers(len(self.of_answer))]
+            places = self.by_answer[rng.integers(len(self.by_answer))]
             case = self.cases[int(places[rng.integers(len(places))])]
             questions = self.file.questions
             question = questions[int(rng.integers(len(questions)))]
@@ -90,18 +90,18 @@ class Finetuning:
         return collate(samples, self.tokenizer, self.model_config)
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """Cross-entropy of the answers."""
+        """Compute the cross-entropy of the answers, a scalar."""
         logits, _ = self.model(self.task.name, **model_inputs(batch))
         return task_loss(self.task, logits, batch["label"], batch["mask"])
 
     def sample(self, case: Case) -> Sample:
-        """A row as it is tested on."""
+        """Load a row for testing, without random changes."""
         text = joined(list(sentences(self.file, case))) if self.task.text else None
         rng = np.random.default_rng([self.seed])
         return self.mqa.with_image(self.task, case.row, self.file.questions[0], text, rng, None)
 
     def probabilities(self, cases: Sequence[Case]) -> Iterator[list[float]]:
-        """The answers' probabilities of each row, in evaluation mode."""
+        """Yield the answers' probabilities of each row, in evaluation mode."""
         assert isinstance(self.model, M3FM)
         self.model.eval()
         device = next(self.model.parameters()).device

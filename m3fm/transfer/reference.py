@@ -1,6 +1,6 @@
 """The reference row: a nomogram of simple image features and the clinical variables (paper, Fig. 7, ref. 51).
 
-Logistic regression on what is chosen, imputed and standardised inside each fold's training rows alone.
+Logistic regression; features are imputed, standardised and selected on each fold's training rows only.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from m3fm.config.sections import FinetuneConfig
 
 PERCENTILES = (1, 5, 10, 25, 50, 75, 90, 95, 99)
 EMPHYSEMA_HU, AERATED_HU, DENSE_HU, BONE_HU = -950, -700, -200, 150
-"""Below the first lung is emphysematous, between the second and third it is like ground glass."""
+"""Lung below the first is emphysema, between the second and third ground glass; bone begins at the fourth."""
 
 
 def image_features(voxels: NDArray[np.int16], voxel_size: Sequence[float]) -> dict[str, float]:
-    """Radiomics of a region [D, H, W] in HU: histogram, volumes, and how rough it is.
+    """Compute radiomics of a region [D, H, W] in HU: histogram, volumes and roughness.
 
     Volumes are in ml; roughness is the mean of absolute differences between neighbours along an axis, in HU
     per mm, in the lung (under DENSE_HU) and in all.
@@ -56,7 +56,7 @@ def image_features(voxels: NDArray[np.int16], voxel_size: Sequence[float]) -> di
 
 
 def clinical_matrix(rows: Sequence[dict[str, str]]) -> NDArray[np.float64]:
-    """Clinical variables [rows, columns]: numbers, and texts one column each; NaN where unknown."""
+    """Return clinical variables [rows, columns]: numbers, and one column per text; NaN where unknown."""
     columns = []
     for name in sorted({name for row in rows for name in row}):
         cells = [row.get(name) for row in rows]
@@ -64,7 +64,7 @@ def clinical_matrix(rows: Sequence[dict[str, str]]) -> NDArray[np.float64]:
         if all(number is not None for cell, number in zip(cells, numbers) if cell is not None):
             columns.append([np.nan if number is None else number for number in numbers])
             continue
-        # Of two texts one column says all.
+        # One column suffices for two texts.
         texts = sorted({cell for cell in cells if cell is not None})
         for text in texts[1:] or texts:
             columns.append([np.nan if cell is None else float(cell == text) for cell in cells])
@@ -79,7 +79,7 @@ def _number(cell: str | None) -> float | None:
 
 
 def nomogram(config: FinetuneConfig, features: int) -> Pipeline:
-    """The untrained model for so many features; all it learns, it learns from the rows it is fitted to."""
+    """Build the unfitted model for a number of features; every part of it is fitted to the training rows."""
     chosen = config.reference_features
     return make_pipeline(
         SimpleImputer(strategy="median", keep_empty_features=True),

@@ -1,9 +1,7 @@
-"""What came of fine-tuning: the table, what it says in words, the page, and the predictions of every row."""
+"""The results of fine-tuning: the table, the verdict in words, the page, and the predictions of every row."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,9 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from m3fm.core.files import text_digest, to_json
+from m3fm.core.templates import render
 from m3fm.dataset.prediction_table import BESIDE
 from m3fm.evaluation import figures
-from m3fm.evaluation.report import framed
 from m3fm.transfer.rows import Case, Fold
 from m3fm.transfer.task_file import TaskFile
 
@@ -25,11 +23,14 @@ ROWS = {
     "scratch": "Both, from scratch",
     "pretrained": "Both, pretrained",
 }
-"""What each row is called; the reference reads both, too."""
+"""Titles of the rows; the reference reads both, too."""
 
 
 def auc(answers: np.ndarray, probabilities: np.ndarray) -> float:
-    """Area under the ROC curve of the second of two answers; of more, the mean of each against the rest."""
+    """Return the AUC of the second of two answers; of more answers, the mean of each against the rest.
+
+    `answers` are [rows], `probabilities` [rows, answers].
+    """
     if probabilities.shape[1] == 2:
         return float(roc_auc_score(answers, probabilities[:, 1]))
     each = [roc_auc_score(answers == answer, column) for answer, column in enumerate(probabilities.T)]
@@ -39,7 +40,10 @@ def auc(answers: np.ndarray, probabilities: np.ndarray) -> float:
 def table(
     cases: Sequence[Case], folds: Sequence[Fold], probabilities: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
-    """A row for each model: its AUC in each fold, their mean, and their standard deviation (n - 1)."""
+    """Return a table of each model's AUC by fold, with mean and standard deviation (n - 1).
+
+    `probabilities` holds [rows, answers] by model.
+    """
     answers = np.array([case.answer for case in cases])
     rows = []
     for name, found in probabilities.items():
@@ -57,13 +61,13 @@ def table(
 
 
 def measures(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The table as MLflow has it: `auc/ROW` and `auc_deviation/ROW`."""
+    """Return the table as MLflow's metrics: `auc/ROW` and `auc_deviation/ROW`."""
     means = {f"auc/{row['row']}": row["auc"] for row in rows}
     return means | {f"auc_deviation/{row['row']}": row["deviation"] for row in rows}
 
 
 def verdict(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the fine-tuned model, which is the last row, beats the reference row, which is the first."""
+    """Return a sentence on whether the fine-tuned model (last row) beats the reference (first row)."""
     reference, tuned = rows[0], rows[-1]
     beats = "beats" if tuned["auc"] > reference["auc"] else "does not beat"
     better = sum(a > b for a, b in zip(tuned["folds"], reference["folds"]))
@@ -84,10 +88,10 @@ def write(
     probabilities: Mapping[str, np.ndarray],
     about: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Write the page and the predictions; gives what the manifest says.
+    """Write the page and the predictions; return the content of the manifest.
 
-    `about` holds `simulated`, `left_out` (rows of the table, by the reason) and `seen` (patients that the
-    checkpoint may have been trained on).
+    `probabilities` holds [rows, answers] by model. `about` holds `simulated`, `left_out` (number of rows of
+    the table, by the reason) and `seen` (number of patients that the checkpoint may have been trained on).
     """
     rows = table(cases, folds, probabilities)
     counts = {
@@ -102,28 +106,28 @@ def write(
         "notes": notes(task, cases, len(folds), about),
     }
     _write_predictions(out / "predictions", task, cases, folds, probabilities)
-    (out / "report.html").write_text(page(task, content), encoding="utf-8")
+    (out / "report.html").write_text(page(content), encoding="utf-8")
     return content
 
 
 def notes(task: TaskFile, cases: Sequence[Case], folds: int, about: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of the numbers."""
+    """List what a reader must know about the numbers."""
     patients = _patients(cases)
     kind = "simulated patients" if about["simulated"] else "patients"
-    said = [
+    found = [
         f"{folds}-fold cross-validation by patient on {patients} {kind}, not a test on others: every row is"
         " predicted by a model that was not trained on its patient. ± is the standard deviation of the folds."
     ]
     if about["seen"]:
-        said.append(
+        found.append(
             f"The checkpoint may have been trained on the CT of {about['seen']} of these patients for other"
             " tasks; it never saw their answers to this one."
         )
     left = sum(about["left_out"].values())
     if left:
         why = ", ".join(f"{reason}: {count}" for reason, count in sorted(about["left_out"].items()))
-        said.append(f"{left} rows of {task.table.file.name} are left out ({why}).")
-    return said
+        found.append(f"{left} rows of {task.table.file.name} are left out ({why}).")
+    return found
 
 
 def _patients(cases: Any) -> int:
@@ -137,7 +141,7 @@ def _write_predictions(
     folds: Sequence[Fold],
     probabilities: Mapping[str, np.ndarray],
 ) -> None:
-    """One table of predictions for each row, as evaluation and comparison read them, and the task beside."""
+    """Write a table of predictions for each model, as evaluation and comparison read it, and the task."""
     folder.mkdir(exist_ok=True)
     fold_of = {row: number for number, (_, tested) in enumerate(folds) for row in tested}
     for name, found in probabilities.items():
@@ -162,25 +166,15 @@ def _write_predictions(
     (folder / BESIDE).write_text(to_json([asdict(task.task())]))
 
 
-def page(task: TaskFile, content: Mapping[str, Any]) -> str:
-    """The page: the figure, the table, and what to know of them. It names no patient."""
-    rows = content["table"]
-    figure = figures.bars({row["title"]: row["folds"] for row in rows}, f"AUC: {task.title}")
-    heads = "".join(f'<th class="number">{number + 1}</th>' for number in range(len(rows[0]["folds"])))
-    lines = "".join(
-        f"<tr><td>{escape(row['title'])}</td>"
-        f'<td class="number">{row["auc"]:.3f} ± {row["deviation"]:.3f}</td>'
-        + "".join(f'<td class="number">{value:.3f}</td>' for value in row["folds"])
-        + "</tr>"
-        for row in rows
+def page(content: Mapping[str, Any]) -> str:
+    """Render the page from the manifest's content: figure, table and notes. It names no patient."""
+    title = content["task"]["title"]
+    folds = {row["title"]: row["folds"] for row in content["table"]}
+    return render(
+        "transfer/templates/report.html.jinja",
+        title=f"M3FM fine-tuning: {title}",
+        purpose="AUC of fine-tuning on a new task, beside a reference model and simpler variants.",
+        simulated=content["simulated"],
+        content=content,
+        drawing=figures.bars("folds", folds, f"AUC: {title}"),
     )
-    said = "".join(f"<p>{escape(note)}</p>" for note in content["notes"])
-    counts = json.dumps(content["counts"]["by_answer"]).strip("{}").replace('"', "")
-    section = (
-        f"<section><h2>{escape(task.title)}</h2><p>Patients by answer: {escape(counts)}.</p>"
-        f"<p><strong>{escape(content['verdict'])}</strong></p><figure>{figure}<figcaption>Mean AUC, its"
-        " standard deviation over the folds, and each fold.</figcaption></figure>"
-        f'<table><tr><th></th><th class="number">AUC</th>{heads}</tr>{lines}</table>{said}</section>'
-    )
-    purpose = "What fine-tuning on a new task reaches, beside a reference and what it is made of."
-    return framed(f"M3FM fine-tuning: {task.title}", purpose, [section], simulated=content["simulated"])

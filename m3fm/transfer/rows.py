@@ -1,6 +1,6 @@
-"""The rows of a new task's table, found again among the exams of a dataset; and the folds.
+"""The rows of a new task's table, matched to the exams of a dataset; and the folds.
 
-Patients and series of the table are hashed as curation hashed them, and only the hashes are kept.
+Patients and series of the table are hashed as in curation, and only the hashes are kept.
 """
 
 import re
@@ -22,7 +22,7 @@ from m3fm.privacy.pseudonyms import Salt
 from m3fm.transfer.task_file import TaskFile
 
 Fold = tuple[tuple[int, ...], tuple[int, ...]]
-"""Places of the rows that are trained on, and of those that are tested on."""
+"""Indices of the training rows, and of the test rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ class Case:
 
     row: LabelledRow
     clinical: dict[str, str]
-    """What is known, by column, as it stands in the table."""
+    """Known values by column, as in the table."""
 
     @property
     def answer(self) -> int:
-        """Place of the label among the task's answers."""
+        """Index of the label among the task's answers."""
         return int(self.row.label[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Cases:
-    """The rows that can be used, and how many could not, by the reason."""
+    """The usable rows, and the number of the others by reason."""
 
     cases: tuple[Case, ...]
     left_out: dict[str, int]
@@ -53,7 +53,7 @@ NO_LABEL, NO_PATIENT, NO_EXAM = "no label", "patient not in the dataset", "no ke
 def find_cases(task: TaskFile, dataset: Path, salt: Salt) -> Cases:
     """Read the table and look its exams up in the dataset.
 
-    Raises InputError that names the file, the column and the reason; no message holds an identifier.
+    Raises InputError that names the file, the column and the reason, and never an identifier.
     """
     given = task.table
     columns = {given.label, *given.identifying, *task.clinical}
@@ -68,10 +68,10 @@ def find_cases(task: TaskFile, dataset: Path, salt: Salt) -> Cases:
         table.refuse(lowered[given.side], [side is None for side in found], f"one of {', '.join(LUNGS)}")
         sides = [side or "" for side in found]
     exams = _exams(table, task, dataset, patients, salt)
-    told = [table.texts(lowered[column]) for column in task.clinical]
+    clinical = [table.texts(lowered[column]) for column in task.clinical]
     cases: list[Case] = []
     left_out: Counter[str] = Counter()
-    for label, patient, side, exam, *cells in zip(labels, patients, sides, exams, *told):
+    for label, patient, side, exam, *cells in zip(labels, patients, sides, exams, *clinical):
         if label is None or exam in (NO_PATIENT, NO_EXAM):
             left_out[NO_LABEL if label is None else exam] += 1
             continue
@@ -84,7 +84,7 @@ def find_cases(task: TaskFile, dataset: Path, salt: Salt) -> Cases:
 
 
 def _exams(table: Table, task: TaskFile, dataset: Path, patients: list[str], salt: Salt) -> list[str]:
-    """The exam of each row, or else why there is none."""
+    """Return the exam of each row, or the reason why it has none."""
     names = ["series", "exam", "patient", "timepoint", "status"]
     rows = pq.read_table(dataset / "series.parquet", columns=names).to_pylist()
     present = {row["patient"] for row in rows}
@@ -112,21 +112,21 @@ def _check(task: TaskFile, cases: list[Case], left_out: Counter[str]) -> None:
     if not cases:
         why = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
         raise InputError(
-            f"{path}, {task.table.patient}: no row is of an exam of the dataset"
-            f" ({why or 'the table is empty'}); is {SALT_VARIABLE} the one that it was curated with?"
+            f"{path}, {task.table.patient}: no row matches an exam of the dataset"
+            f" ({why or 'the table is empty'}); set {SALT_VARIABLE} to the salt that it was curated with"
         )
     keys = Counter((case.row.exam, case.row.side) for case in cases)
     repeated = sum(count > 1 for count in keys.values())
     if repeated:
         raise InputError(
-            f"{path}, {task.table.patient}: {repeated} exams have more than one row; leave one of each"
+            f"{path}, {task.table.patient}: {repeated} exams have more than one row; keep one of each"
         )
 
 
 def split_folds(task: TaskFile, cases: Sequence[Case], folds: int, seed: int) -> list[Fold]:
-    """Folds by patient, each with every answer about as often: a function of the rows and the seed.
+    """Split the rows into folds by patient, each answer about equally often; the seed decides.
 
-    Raises InputError where an answer has fewer patients than there are folds.
+    Raises InputError where an answer has fewer patients than folds.
     """
     answers = np.array([case.answer for case in cases])
     patients = np.array([case.row.patient for case in cases])
@@ -146,13 +146,13 @@ def split_folds(task: TaskFile, cases: Sequence[Case], folds: int, seed: int) ->
         if any(set(answers[list(part)]) != set(answers) for part in (train, test)):
             raise InputError(
                 f"{task.table.file}, {task.table.label}: {folds} folds (finetune.folds) cannot each have"
-                " every answer; take fewer"
+                " every answer; set fewer"
             )
     return found_folds
 
 
 def sentences(task: TaskFile, case: Case) -> Iterator[str]:
-    """The clinical text of a row: a sentence for each variable that is known."""
+    """Yield the clinical text of a row: a sentence for each variable that is known."""
     for column, sentence in task.clinical.items():
         if column in case.clinical:
             yield sentence.format(case.clinical[column])

@@ -1,4 +1,4 @@
-"""The file that describes a new task: what is asked, what is looked at, and the table with the answers."""
+"""The file that describes a new task: its questions, its region, and the table with the answers."""
 
 import re
 from pathlib import Path
@@ -21,68 +21,68 @@ class TableFile(Config):
     file: Path
     """CSV; relative to the task's file."""
     patient: Text
-    """Column of the patient's identifier, as the source that was curated has it."""
+    """Column of the patient's identifier, as in the source that was curated."""
     timepoint: Text | None = None
     """Column of the exam's number (NLST: the screening year, 0, 1 or 2)."""
     series: Text | None = None
-    """Column of the SeriesInstanceUID of a series of the exam. Without either, it is the first exam."""
+    """Column of the SeriesInstanceUID of one of the exam's series. Neither given: the first exam."""
     side: Text | None = None
-    """Column of the lung, `left` or `right`: where the region is one lung."""
+    """Column of the lung, `left` or `right`; only where the region is one lung."""
     label: Text
     """Column of the answer, one of `answers`; a row without one is left out."""
 
     @property
     def identifying(self) -> set[str]:
-        """The columns that say which exam a row is of."""
+        """Columns that identify a row's exam."""
         return {name for name in (self.patient, self.timepoint, self.series, self.side) if name is not None}
 
 
 class TaskFile(Config):
-    """A new task, as a YAML file describes it."""
+    """A new task, described by a YAML file."""
 
     name: Annotated[str, Field(pattern="^[a-z][a-z0-9_]*$")]
     title: Text
     answers: tuple[Text, ...] = Field(min_length=2)
     questions: tuple[Text, ...] = Field(min_length=1)
-    """Training asks any of them, evaluation the first."""
+    """Training asks one at random, evaluation the first."""
     region: Region
     scale: Annotated[
         Annotated[str, Tag("name")] | Annotated[Scale, Tag("new")],
         Discriminator(lambda value: "name" if isinstance(value, str) else "new"),
     ]
-    """One that the model has, or a new one: shape, patch and hu_window; its tokenizer is then new."""
+    """Name of one of the model's scales, or a new one (shape, patch, hu_window) with a new tokenizer."""
     table: TableFile
     clinical: dict[str, Text]
-    """A sentence for each column of clinical variables; `{}` stands for the value."""
+    """A sentence for each column of clinical variables, with `{}` for the value."""
 
     @model_validator(mode="after")
     def _columns_and_sentences_fit(self) -> Self:
         if self.name in TASKS:
-            raise ValueError(f"name: {self.name} is a task that the model has already")
+            raise ValueError(f"name: {self.name} is a task that the model has already; choose another")
         if len({answer.lower() for answer in self.answers}) < len(self.answers):
-            raise ValueError("answers: two of them are the same")
+            raise ValueError("answers: two of them are the same; make them differ")
         if (self.region == "one_lung") != (self.table.side is not None):
-            raise ValueError("table.side: name the column of the lung where region is one_lung, only there")
+            raise ValueError("table.side: name the column of the lung if region is one_lung, and only then")
         if self.table.timepoint is not None and self.table.series is not None:
             raise ValueError("table: give timepoint or series, not both")
         if not self.clinical:
-            raise ValueError("clinical: name a column of clinical variables at least")
+            raise ValueError("clinical: name at least one column of clinical variables")
         for column, sentence in self.clinical.items():
             if re.findall("[{}]+", sentence) != ["{}"]:
                 raise ValueError(f"clinical.{column}: the sentence must hold {{}} once, for the value")
         for column in {*self.clinical, self.table.label} & self.table.identifying:
-            raise ValueError(f"{column} is a column that identifies the exam: it cannot be told or learnt")
+            raise ValueError(f"{column} identifies the exam: it cannot be the label or a clinical variable")
         if self.table.label in self.clinical:
-            raise ValueError(f"clinical.{self.table.label}: that is the label")
+            raise ValueError(f"clinical.{self.table.label}: that is the label; remove it here")
         return self
 
     @property
     def scale_name(self) -> str:
-        """Of the scale among the model's; a new one has the task's name."""
+        """Name of the scale in the model; a new one has the task's name."""
         return self.scale if isinstance(self.scale, str) else self.name
 
     def task(self) -> Task:
-        """The task, with a head of its own."""
+        """Return the task, with a head of its own."""
         return Task(
             name=self.name,
             title=self.title,
@@ -95,7 +95,7 @@ class TaskFile(Config):
         )
 
     def model(self, config: ModelConfig) -> ModelConfig:
-        """The configuration of the model that is fine-tuned: of this task's scale, without Task ID predictor.
+        """Return the configuration to fine-tune: with this task's scale only, without the Task ID predictor.
 
         Raises InputError where the task names a scale that the model does not have.
         """
@@ -103,29 +103,29 @@ class TaskFile(Config):
             scale = self.scale
         elif self.scale == "nodule":
             raise InputError(
-                f"{self.name}, scale: that of nodules needs a nodule's slice; take another, or a new one"
+                f"{self.name}, scale: nodule needs the slice of a nodule; name another, or describe a new one"
             )
         elif self.scale in config.scales:
             scale = config.scales[self.scale]
         else:
             raise InputError(
-                f"{self.name}, scale: the model has none called {self.scale!r};"
+                f"{self.name}, scale: the model has no scale {self.scale!r};"
                 f" it has {', '.join(config.scales)}"
             )
         return config.model_copy(update={"scales": {self.scale_name: scale}, "task_id": False})
 
 
 def read(path: Path) -> TaskFile:
-    """Read a task's file; raises InputError that names the file, the key and the reason.
+    """Read a task's file, with the table's path made relative to the current directory.
 
-    The table's path is then as seen from here.
+    Raises InputError that names the file, the key and the reason.
     """
     content = read_yaml(path)
     if not isinstance(content, dict):
-        raise InputError(f"{path} describes no task: it must hold keys such as name, answers and table")
+        raise InputError(f"{path} does not describe a task: it needs keys such as name, answers and table")
     answers = content.get("answers")
     if isinstance(answers, list) and any(isinstance(answer, bool) for answer in answers):
-        raise InputError(f'{path}, answers: YAML reads yes and no as true and false: write ["no", "yes"]')
+        raise InputError(f'{path}, answers: YAML reads yes and no as true and false; write ["no", "yes"]')
     try:
         found = TaskFile.model_validate(content)
     except ValidationError as error:

@@ -26,7 +26,7 @@ def _sample(
         lambda pairs: 0 < sum(positive for positive, _ in pairs) < len(pairs)
     )
 )
-def test_the_area_is_that_of_scikit_learn_with_any_ties(pairs: list[tuple[bool, int]]):
+def test_the_area_equals_scikit_learns_with_any_ties(pairs: list[tuple[bool, int]]):
     positive, score = np.array([p for p, _ in pairs]), np.array([s / 3 for _, s in pairs])
     patient = np.arange(len(pairs))
     found = observed(Ranking.of(positive, score, patient), len(pairs))
@@ -43,7 +43,7 @@ def test_a_resample_is_the_area_of_the_drawn_patients_samples():
         assert value == pytest.approx(roc_auc_score(positive[drawn], score[drawn]), abs=1e-14)
 
 
-def test_the_interval_is_that_of_a_loop_over_resampled_patients():
+def test_the_interval_equals_that_of_a_loop_over_resampled_patients():
     positive, score, patient = _sample(90, 25, seed=2, levels=3)
     values = bootstrap([Ranking.of(positive, score, patient)], 25, 300, np.random.default_rng(5))[:, 0]
     rng = np.random.default_rng(5)
@@ -88,7 +88,7 @@ def test_no_positives_give_no_interval():
     assert left_out == 20
 
 
-def test_resamples_do_not_depend_on_how_many_are_held_at_once(monkeypatch: pytest.MonkeyPatch):
+def test_resamples_do_not_depend_on_how_many_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch):
     ranking = Ranking.of(*_sample(80, 21, seed=4))
     at_once = bootstrap([ranking], 21, 111, seeded(7, "emphysema"))
     monkeypatch.setattr(auc, "VALUES_AT_ONCE", 80 * 7)
@@ -102,8 +102,8 @@ def test_seeds_differ_by_name_and_repeat():
 
 
 def test_an_exact_match_is_weighted_by_how_often_its_patients_are_drawn():
-    share = ExactMatch(np.array([True, False, True]), np.array([0, 1, 1]))
-    np.testing.assert_allclose(share.values(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])), [2 / 3, 1, 0.5])
+    match = ExactMatch(np.array([True, False, True]), np.array([0, 1, 1]))
+    np.testing.assert_allclose(match.values(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]])), [2 / 3, 1, 0.5])
 
 
 def test_twenty_thousand_samples_take_seconds():

@@ -195,12 +195,12 @@ def _not_a_number(rows: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_without("mask"), "no column mask"),
+        (_without("mask"), "lack the column mask"),
         (_two_models, "more than one model"),
-        (_twice, "hold 1 rows twice"),
+        (_twice, "have 1 rows twice"),
         (_unknown, "astrology"),
         (_short, "needs 2 numbers in probabilities"),
-        (_not_a_number, "no finite number"),
+        (_not_a_number, "not a finite number"),
         (lambda rows: rows.head(0), "no rows"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Fine-tuning: what is taken from a checkpoint, what is trained on, and what is written."""
+"""Fine-tuning: the weights from a checkpoint, the training rows, and the output."""
 
 import json
 import shutil
@@ -56,7 +56,7 @@ def ctvit(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize("kind", ["multitask", "ctvit"])
 @pytest.mark.parametrize("new_scale", [False, True])
-def test_what_a_checkpoint_has_is_taken_and_the_rest_is_new(request, tmp_path, kind, new_scale):
+def test_weights_come_from_the_checkpoint_and_the_rest_is_new(request, tmp_path, kind, new_scale):
     directory = request.getfixturevalue(kind)
     task = read(write_task(tmp_path, **({"scale": SCALE} if new_scale else {})))
     found = build_model(task, "both", RUN.model, directory, seed=1).state_dict()
@@ -105,7 +105,7 @@ def test_a_step_is_whole_and_a_function_of_step_and_unit(dataset, tokenizer, tmp
     found = finetuning(dataset, tokenizer, read(write_task(tmp_path)))
     units = found.units(0)
     assert sum(unit.weight for unit in units) == pytest.approx(1.0)
-    assert found.units(None) == [], "nothing is held out of a fold's training rows"
+    assert found.units(None) == [], "a fold's training rows have no validation"
     first, again, other = (found.load(step, units[0]) for step in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["images"], other["images"])
@@ -129,17 +129,17 @@ def test_a_variant_reads_its_modality_alone(dataset, tokenizer, tmp_path, modali
     assert ("images" in batch) == (modality != "text")
     assert ("text_ids" in batch) == (modality != "image")
     cases = list(found.cases)
-    unsaid = [replace(case, clinical={"cycles": "99"}) for case in cases]
-    turned = [
+    other_text = [replace(case, clinical={"cycles": "99"}) for case in cases]
+    other_image = [
         replace(case, row=replace(case.row, exam=cases[-1 - n].row.exam)) for n, case in enumerate(cases)
     ]
     before = np.array(list(found.probabilities(cases)))
     np.testing.assert_allclose(before.sum(axis=1), 1.0, atol=1e-6)
-    assert np.array_equal(before, list(found.probabilities(unsaid))) == (modality == "image")
-    assert np.array_equal(before, list(found.probabilities(turned))) == (modality == "text")
+    assert np.array_equal(before, list(found.probabilities(other_text))) == (modality == "image")
+    assert np.array_equal(before, list(found.probabilities(other_image))) == (modality == "text")
 
 
-def test_training_separates_what_can_be_told_apart(dataset, tokenizer, tmp_path):
+def test_training_separates_classes_that_differ(dataset, tokenizer, tmp_path):
     from m3fm.config.sections import LaunchConfig
     from m3fm.training.checkpoints import Checkpoints
     from m3fm.transfer.finetune import alone
@@ -154,7 +154,7 @@ def test_training_separates_what_can_be_told_apart(dataset, tokenizer, tmp_path)
 
 @pytest.fixture
 def written(dataset, tmp_path) -> Path:
-    """What is written of probabilities, whoever gave them."""
+    """The output for given probabilities."""
     rows = [row(number) for number in range(PATIENTS)] + [row(900)]
     task = read(write_task(tmp_path / "task", rows))
     found = find_cases(task, dataset, SALT)
@@ -169,7 +169,7 @@ def written(dataset, tmp_path) -> Path:
     return out
 
 
-def test_nothing_that_the_table_calls_a_patient_is_written(written):
+def test_no_identifier_of_the_table_is_written(written):
     files = [path for path in written.rglob("*") if path.is_file()]
     assert len(files) == 5
     for path in files:
@@ -178,7 +178,7 @@ def test_nothing_that_the_table_calls_a_patient_is_written(written):
         assert b"MRN" not in content
 
 
-def test_what_a_reader_must_know_is_said(written):
+def test_the_page_has_the_notes_for_its_reader(written):
     content = json.loads((written / "finetuning.json").read_text())
     assert content["counts"] == {"rows": 24, "patients": 24, "by_answer": {"no": 16, "yes": 8}}
     page = (written / "report.html").read_text()
@@ -205,7 +205,7 @@ def test_predictions_meet_their_contract(written, tmp_path):
 
 
 @pytest.mark.slow
-def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tmp_path):
+def test_all_rows_and_folds_run_on_ray_and_resume(dataset, multitask, tmp_path):
     changes = {"folds": 3, "batch": 4, "micro_batch": 4}
     optimizer = RUN.finetune.optimizer.model_copy(update={"steps": 2})
     config = RUN.finetune.model_copy(update={**changes, "optimizer": optimizer})
@@ -225,7 +225,7 @@ def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tm
     assert logged.data.metrics["auc/ct"] == content["table"][1]["auc"]
     assert logged.data.params["finetune.folds"] == "3"
 
-    # What is left of a run with other inputs is not gone on with.
+    # The remains of a run with other inputs are not used.
     for name, inputs in (("again", {}), ("resumed", content["inputs"])):
         folds = tmp_path / f".{name}.training" / "folds"
         folds.mkdir(parents=True)
@@ -240,7 +240,7 @@ def test_all_rows_and_folds_side_by_side_and_gone_on_with(dataset, multitask, tm
 
 
 @pytest.mark.slow
-def test_what_goes_wrong_in_a_fold_is_one_line(dataset, multitask, tmp_path):
+def test_an_error_in_a_fold_is_one_line(dataset, multitask, tmp_path):
     damaged = tmp_path / "damaged"
     shutil.copytree(multitask, damaged)
     given = load_file(damaged / "model.safetensors")

@@ -1,4 +1,4 @@
-"""The reference row: features as they are defined, and a model that learns from the training rows alone."""
+"""The reference row: features as defined, and a model that learns from the training rows only."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from m3fm.transfer.rows import find_cases, split_folds
 from m3fm.transfer.task_file import read
 
 
-def test_features_are_what_they_are_called():
+def test_features_match_their_names():
     voxels = np.random.default_rng(0).normal(-700, 300, (4, 5, 6)).astype(np.int16)
     found = image_features(voxels, (2.0, 0.5, 1.0))
     hu = voxels.astype(float).tolist()
@@ -52,7 +52,7 @@ def test_clinical_variables_are_numbers_or_one_of_texts():
     np.testing.assert_array_equal(clinical_matrix(rows), expected)
 
 
-def test_the_nomogram_is_what_its_parts_make_of_the_training_rows():
+def test_the_nomogram_equals_its_parts_fitted_to_the_training_rows():
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(60, 12)), rng.integers(0, 2, 60)
     x[:, 3] += 2 * y
@@ -88,7 +88,7 @@ def experiment(dataset: Path, tmp_path_factory) -> finetune.Experiment:
     )
 
 
-def test_nothing_of_a_fold_s_test_labels_is_learnt(experiment):
+def test_the_labels_of_a_folds_test_rows_are_not_used(experiment):
     _, tested = experiment.folds[1]
     other = list(experiment.cases)
     for place in tested:
@@ -121,16 +121,16 @@ def test_of_more_than_two_answers_each_is_measured_against_the_rest():
     assert auc(answers, scores) == pytest.approx(expected)
 
 
-def told(folds: list[float]) -> dict:
+def result(folds: list[float]) -> dict:
     return {"title": "x", "auc": np.mean(folds), "deviation": np.std(folds, ddof=1), "folds": folds}
 
 
-def test_the_verdict_says_yes_and_no():
-    low, high = told([0.60, 0.61, 0.62]), told([0.90, 0.91, 0.92])
+def test_the_verdict_can_be_yes_or_no():
+    low, high = result([0.60, 0.61, 0.62]), result([0.90, 0.91, 0.92])
     assert "beats the reference row" in verdict([low, high])
     assert "0.910 against 0.610, higher in 3 of 3 folds." in verdict([low, high])
     assert "does not beat the reference row" in verdict([high, low])
     assert "does not beat" in verdict([low, low])
-    near = told([0.5, 0.62, 0.75])
+    near = result([0.5, 0.62, 0.75])
     assert "smaller than the spread" in verdict([low, near])
     assert "smaller than the spread" not in verdict([low, high])

@@ -1,4 +1,4 @@
-"""A new task's file and table: what is wrong with them is said in one line, with file, key and reason."""
+"""A new task's file and table: every error is one line, with file, key and reason."""
 
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"name": "Pneumonitis!"}, r"task\.yaml, name: .*pattern"),
     ({"name": "emphysema"}, r"name: emphysema is a task that the model has already"),
     ({"title": None}, r"task\.yaml, title: Field required"),
-    ({"answer": ["no", "yes"]}, r"task\.yaml, answer: there is no such key; there are name, title, answers"),
+    ({"answer": ["no", "yes"]}, r"task\.yaml, answer: .* name, title, answers"),
     ({"answers": ["yes"]}, r"task\.yaml, answers: .*at least 2"),
     ({"answers": [False, True]}, r'task\.yaml, answers: .*write \["no", "yes"\]'),
     ({"answers": ["no", "No"]}, r"answers: two of them are the same"),
     ({"questions": []}, r"task\.yaml, questions: .*at least 1"),
     ({"region": "liver"}, r"task\.yaml, region: .*'one_lung', 'heart' or 'both_lungs'"),
     ({"region": "one_lung"}, r"table\.side: name the column of the lung"),
-    ({"table": {**TABLE, "side": "lung"}}, r"table\.side: .* only there"),
+    ({"table": {**TABLE, "side": "lung"}}, r"table\.side: .* only then"),
     ({"scale": {**SCALE, "shape": [9, 16, 16]}}, r"task\.yaml, scale\.new: shape .* is not a whole number"),
-    ({"scale": {**SCALE, "window": [0, 1]}}, r"task\.yaml, scale\.new\.window: there is no such key"),
+    ({"scale": {**SCALE, "window": [0, 1]}}, r"task\.yaml, scale\.new\.window: .* shape"),
     (
         {"table": {**TABLE, "colour": "red"}},
-        r"task\.yaml, table\.colour: there is no such key; there are file",
+        r"task\.yaml, table\.colour: .* file",
     ),
     ({"table": {**TABLE, "timepoint": "t", "series": "s"}}, r"table: give timepoint or series, not both"),
-    ({"table": {**TABLE, "label": "MRN"}}, r"MRN is a column that identifies the exam"),
-    ({"clinical": {"MRN": "Known as {}."}}, r"MRN is a column that identifies the exam"),
+    ({"table": {**TABLE, "label": "MRN"}}, r"MRN identifies the exam"),
+    ({"clinical": {"MRN": "Known as {}."}}, r"MRN identifies the exam"),
     ({"clinical": {"ill": "Is ill: {}."}}, r"clinical\.ill: that is the label"),
     ({"clinical": {"cycles": "Cycles."}}, r"clinical\.cycles: the sentence must hold \{\} once"),
     ({"clinical": {"cycles": "{} of {}"}}, r"clinical\.cycles: the sentence must hold \{\} once"),
     ({"clinical": {"cycles": "{0}"}}, r"clinical\.cycles: the sentence must hold \{\} once"),
-    ({"clinical": {}}, r"clinical: name a column"),
+    ({"clinical": {}}, r"clinical: name at least one column"),
 ]
 
 
@@ -55,7 +55,7 @@ def test_a_wrong_file_is_refused_with_the_key(tmp_path, changes, reason):
     assert "task.yaml" in str(refusal.value)
 
 
-def test_what_is_no_yaml_is_refused(tmp_path):
+def test_a_file_that_is_not_yaml_is_refused(tmp_path):
     for content in ("- a\n- b", "name: [", b"name: \xff".decode("latin1")):
         (tmp_path / "task.yaml").write_bytes(content.encode("latin1"))
         with pytest.raises(InputError, match=r"task\.yaml"):
@@ -67,8 +67,8 @@ def test_what_is_no_yaml_is_refused(tmp_path):
 def test_a_scale_that_the_model_lacks_is_refused(tmp_path):
     model = preset("tiny").model
     for scale, reason in (
-        ("liver", "has none called 'liver'; it has nodule"),
-        ("nodule", "needs a nodule's"),
+        ("liver", "has no scale 'liver'; it has nodule"),
+        ("nodule", "needs the slice of a nodule"),
     ):
         with pytest.raises(InputError, match=reason):
             read(write_task(tmp_path, scale=scale)).model(model)
@@ -81,7 +81,7 @@ def cases(dataset: Path, task: Path, salt: Salt = SALT) -> Any:
     return find_cases(read(task), dataset, salt)
 
 
-def test_rows_find_their_exams_and_say_what_is_known(dataset, tmp_path):
+def test_rows_find_their_exams_and_their_clinical_text(dataset, tmp_path):
     task = read(write_task(tmp_path))
     found = find_cases(task, dataset, SALT)
     assert found.left_out == {}
@@ -136,17 +136,17 @@ def test_a_wrong_table_is_refused_with_the_column(dataset, tmp_path):
         (without, r"table\.csv has no column cycles"),
         ([*rows[:3], row(3, ill="perhaps")], r"table\.csv, line 5, ill: 'perhaps' is not one of no, yes"),
         ([*rows, rows[6]], r"table\.csv, MRN: 1 exams have more than one row"),
-        ([row(900)], r"table\.csv, MRN: no row is of an exam of the dataset .*is M3FM_SALT the one"),
+        ([row(900)], r"table\.csv, MRN: no row matches an exam of the dataset .*set M3FM_SALT to the salt"),
     ):
         with pytest.raises(InputError, match=reason) as refusal:
             cases(dataset, write_task(tmp_path, wrong))
-        assert "70" not in str(refusal.value).replace(str(tmp_path), ""), "no identifier is said"
+        assert "70" not in str(refusal.value).replace(str(tmp_path), ""), "the message holds an identifier"
     (tmp_path / "table.csv").unlink()
     with pytest.raises(InputError, match=r"table\.csv is missing"):
         cases(dataset, tmp_path / "task.yaml")
 
 
-def test_with_another_salt_nobody_is_found(dataset, tmp_path):
+def test_another_salt_finds_no_patient(dataset, tmp_path):
     with pytest.raises(InputError, match="patient not in the dataset: 24"):
         cases(dataset, write_task(tmp_path), Salt("another"))
 
@@ -170,7 +170,7 @@ FILE = TaskFile.model_validate(TASK)
 
 @settings(max_examples=25)
 @given(COHORTS, st.integers(0, 99))
-def test_folds_fraction_no_patient_and_are_a_function_of_the_seed(found, seed):
+def test_folds_have_no_patient_in_common_and_are_a_function_of_the_seed(found, seed):
     folds = split_folds(FILE, found, 5, seed)
     assert folds == split_folds(FILE, found, 5, seed)
     assert sorted(place for _, tested in folds for place in tested) == list(range(len(found)))
