@@ -14,15 +14,15 @@ export PYTHONUTF8 := 1
 export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow bench bench-scale bench-learning lint types data lock clean
+.PHONY: demo test test-slow bench bench-scale bench-learning lint types docs data lock clean
 demo: .venv/ready
 	$(BIN)/m3fm demo
 
 test: .venv/ready
-	$(IN_STATE) $(BIN)/pytest -m "not slow" -n 2 --dist loadscope
+	$(IN_STATE) $(BIN)/pytest -m "not slow and not integration" -n 2 --dist loadscope
 
 test-slow: .venv/ready
-	$(IN_STATE) $(BIN)/pytest -m slow
+	$(IN_STATE) $(BIN)/pytest -m "slow or integration"
 
 # What takes how long, beside what it is measured against: minutes, on a machine that does nothing else.
 bench: .venv/ready
@@ -32,12 +32,18 @@ lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
 
 types: .venv/ready
 	mkdir -p build/typed/m3fm_kfp
 	for part in components pipelines; do ln -sfn ../../../$$part build/typed/m3fm_kfp/$$part; done
 	MYPYPATH=$(CURDIR):build/typed $(BIN)/mypy -p m3fm -p m3fm_kfp
 	MYPYPATH=$(CURDIR):build/typed $(BIN)/mypy benchmarks
+	MYPYPATH=$(CURDIR):build/typed $(BIN)/mypy -p docs.generate
+
+# Tables, pictures and component READMEs that are generated from the code.
+docs: .venv/ready
+	$(BIN)/python -m docs.generate
 
 # Rows of the paper's 163,725 series, from records to the MQA index: seconds and memory of each stage.
 bench-scale: .venv/ready
