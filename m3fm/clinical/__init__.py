@@ -1,1 +1,1 @@
-"""What is asked and recorded: the tasks, the clinical data elements, and the records of an exam."""
+"""The tasks, the clinical data elements, the records of an exam, and the sentences made of both."""

@@ -1,4 +1,7 @@
-"""The clinical data elements: one table.
+"""The table of the clinical data elements, with their NLST columns and codes, units, ranges and sentences.
+
+ELEMENTS["height"].unit                          # "inches"
+years_since_quit({"age": 61.0, "age_quit": 50})  # 11.0
 
 The paper counts 49 data elements in its Fig. 3b: the 47 of ELEMENTS (7 of demographics, 4 of smoking, 16
 diseases and 15 cancers with the age at diagnosis, 5 of the family), the 3D CT and its voxel size. The
@@ -12,36 +15,36 @@ from typing import Literal
 
 Value = float | str | bool
 Elements = Mapping[str, Value]
-"""Values by the name of an element; what is not known is not there, or None or NaN."""
+"""Values by element name; an unknown value is absent, None or NaN."""
 
 NEVER = -1.0
-"""Value of a disease or cancer that the patient says not to have had."""
+"""Value of a disease or cancer that the patient reports never having had."""
 AGE_UNKNOWN = -2.0
-"""Value of a disease or cancer that the patient had, nobody knows when."""
+"""Value of a disease or cancer that the patient had at an unknown age."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Element:
-    """One clinical data element; what its value is depends on the kind.
+    """One clinical data element; its kind decides the type of its value.
 
-    number: a float in `unit`. category: one of the texts of `codes`. diagnosis: the age at it in years,
-    NEVER or AGE_UNKNOWN (true and false will do). relative: whether that relative had lung cancer.
+    number: a float in `unit`. category: one of the texts of `codes`. diagnosis: the age at diagnosis in
+    years, NEVER or AGE_UNKNOWN (true and false also work). relative: whether that relative had lung cancer.
     """
 
     name: str
     group: Literal["demographics", "smoking", "disease", "cancer", "family"]
     kind: Literal["number", "category", "diagnosis", "relative"]
     columns: tuple[str, ...]
-    """Columns of NLST's prsn table; of a diagnosis the yes-or-no column and that of the age."""
+    """Columns of NLST's prsn table; a diagnosis has a yes-or-no column and a column of the age."""
     sentence: str
-    """`{}` stands for the value."""
+    """Sentence of the clinical text; `{}` stands for the value."""
     codes: Mapping[int, Value] = field(default_factory=dict)
-    """Values by NLST's codes, of all but numbers; of a diagnosis whose age stands in a second column."""
+    """Values by NLST's codes; empty for a number. The age of a diagnosis is in its second column."""
     unit: str = ""
     bounds: tuple[float, float] = (0.0, 999.0)
-    """The range of plausible numbers."""
+    """Range of plausible numbers."""
     phrase: str = ""
-    """What a question calls the disease, the cancer or the relative."""
+    """Name of the disease, the cancer or the relative in a question."""
 
 
 def _number(
@@ -135,7 +138,7 @@ _TABLE = (
         "cigarettes per day",
         (0.0, 200.0),
     ),
-    # The sentence gives the years since, as the paper's does, where the age is known.
+    # Where the age is known, the sentence has the years since quitting instead, as the paper's does.
     _number(
         "age_quit", "smoking", "age_quit", "The patient quit smoking at {} years old.", "years", (5.0, 110.0)
     ),
@@ -178,20 +181,20 @@ _TABLE = (
 )
 
 ELEMENTS: dict[str, Element] = {element.name: element for element in _TABLE}
-"""The 47 elements of text, in the order in which their sentences follow one another."""
+"""The 47 elements of text by name, in the order of their sentences."""
 
 IMAGE_ELEMENTS = ("3d_ct", "voxel_size")
-"""The other two of the 49: inputs of the image encoder."""
+"""The other two of the 49 elements: inputs of the image encoder."""
 
 
 def known(elements: Elements, name: str) -> bool:
-    """Whether an element has a value: it is there, and neither None nor NaN."""
+    """Return whether an element has a value, one that is neither None nor NaN."""
     value = elements.get(name)
     return value is not None and value == value
 
 
 def had(elements: Elements, name: str) -> bool:
-    """Whether a disease, a cancer or a relative with lung cancer is stated; false where nothing is known."""
+    """Return whether a disease, a cancer or a relative with lung cancer is reported; false where unknown."""
     if not known(elements, name):
         return False
     value = elements[name]
@@ -199,7 +202,7 @@ def had(elements: Elements, name: str) -> bool:
 
 
 def years_since_quit(elements: Elements) -> float | None:
-    """Years since the patient quit smoking, where both ages are known."""
+    """Return the years since the patient quit smoking, or None where one of the two ages is unknown."""
     if known(elements, "age") and known(elements, "age_quit"):
         return float(elements["age"]) - float(elements["age_quit"])
     return None

@@ -1,7 +1,10 @@
-"""The sentences that the text encoder reads.
+"""The sentences that the text encoder reads: the clinical text of an exam, and the report of its nodules.
 
-They have the wording of the paper's example (Methods: Text transformer) and of the authors' demo; those for
-which neither has one are worded likewise.
+clinical_sentences({"age": 61.0, "gender": "Male"})   # ["The patient is 61.0 years old.", "Gender is Male."]
+nodule_report([Nodule(number=1, lobe="RUL")])         # "Nodule 1: right upper lobe."
+
+The wording is that of the paper's example (Methods: Text transformer) and of the authors' demo; sentences
+that neither has are worded in the same way.
 """
 
 from collections.abc import Iterable
@@ -28,7 +31,7 @@ def _sentence(element: Element, elements: Elements) -> str | None:
 
 
 def clinical_sentences(elements: Elements) -> list[str]:
-    """The clinical text of an exam: a sentence per known element, none for what the patient did not have."""
+    """Return the clinical text: one sentence per known element, none for what the patient did not have."""
     found = (_sentence(element, elements) for name, element in ELEMENTS.items() if known(elements, name))
     return [sentence for sentence in found if sentence is not None]
 
@@ -40,8 +43,6 @@ _LOBES = {
     "LUL": "left upper lobe",
     "LLL": "left lower lobe",
 }
-
-
 _UNCLEAR = {"other": "other attenuation", "undetermined": "undetermined margin"}
 
 
@@ -55,5 +56,5 @@ def _nodule_sentence(nodule: Nodule) -> str:
 
 
 def nodule_report(nodules: Iterable[Nodule]) -> str:
-    """The text that the Lung-RADS task reads: one sentence per nodule, or "No nodule."."""
+    """Return the text that the Lung-RADS task reads: one sentence per nodule, or "No nodule."."""
     return " ".join(map(_nodule_sentence, nodules)) or "No nodule."

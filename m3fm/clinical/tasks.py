@@ -1,7 +1,7 @@
-"""The tasks: one table, without torch, from which heads, losses, samples, reports and the CLI derive.
+"""The table of the tasks, from which heads, losses, samples, reports and the CLI derive; without torch.
 
 The 17 tasks and their answers are those of the paper's Fig. 3a; the two retrieval tasks are its questions
-17 and 18 (Fig. 1e). Questions marked "paper" in `m3fm/questions.py` are the authors' wording.
+17 and 18 (Fig. 1e). `m3fm.questions.bank` marks the questions that are the authors' wording.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 YEARS = 6
-"""Risks are given for 1 to 6 years."""
+"""Number of years that a risk covers, from the first after the scan."""
 
 Loss = Literal["softmax", "hazard", "digits"]
 Region = Literal["one_lung", "heart", "both_lungs"]
 Modality = Literal["both", "image", "text"]
 LUNGS = ("left", "right")
 BOXES = ("left_lung", "right_lung", "both_lungs", "heart")
-"""The regions that curation finds in every series that it keeps."""
+"""Regions that curation finds in every series that it keeps."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,27 +26,28 @@ class Task:
     name: str
     title: str
     answers: tuple[str, ...]
-    """What the outputs mean, in order; for a hazard, the years."""
+    """Meaning of the outputs, in order; for a hazard, the years."""
     head: str
-    """Predictor that answers it; tasks of one answer shape fraction a predictor's hidden layer."""
+    """Name of the head that answers it; tasks with the same shape of answer share a head's hidden layer."""
     loss: Loss = "softmax"
     scale: str | None = None
-    """Image scale of CTViT, or None where the task reads text only, or images of any scale."""
+    """Image scale of CTViT; None where the task reads text alone, or images of any scale."""
     region: Region | None = None
+    """Region of the body that the image shows."""
     text: bool = True
-    """Whether it reads clinical text; false in a model of images alone."""
+    """Whether the task reads clinical text; false in a model of images alone."""
     source: str
-    """Where its labels come from."""
+    """Source of its labels."""
     kind: Literal["screening", "retrieval", "transfer"] = "screening"
 
     @property
     def outputs(self) -> int:
-        """Numbers the head gives for it: a hazard has one base hazard beside those of the years."""
+        """Number of the head's outputs; a hazard has one base hazard beside those of the years."""
         return {"softmax": len(self.answers), "hazard": YEARS + 1, "digits": 30}[self.loss]
 
     @property
     def binary(self) -> bool:
-        """Answered by no or yes."""
+        """Whether the answers are no and yes."""
         return self.answers == NO_YES
 
 
@@ -156,14 +157,14 @@ TASKS: dict[str, Task] = {task.name: task for task in _TABLE}
 """Every task by name, in the order of the paper's Fig. 3a."""
 
 SCREENING = tuple(task.name for task in _TABLE if task.kind == "screening")
-"""The 17 tasks of the paper."""
+"""Names of the paper's 17 tasks."""
 
 
 def variant(names: Sequence[str] | None, modality: Modality) -> dict[str, Task]:
-    """The tasks of a model that is trained on the named ones, or all, and reads images, text or both.
+    """Return the tasks of a model that is trained on the named ones (None: all) with a modality.
 
-    Without images a task looks at none, and without text at images alone; tasks that read nothing but text
-    are then left out.
+    With `text` no task reads images; with `image` none reads text, and tasks that read text alone are left
+    out.
     """
     chosen = (task for task in _TABLE if names is None or task.name in names)
     return {
@@ -172,7 +173,7 @@ def variant(names: Sequence[str] | None, modality: Modality) -> dict[str, Task]:
 
 
 def reading(task: Task, modality: Modality) -> Task:
-    """The task of a model that reads images, text or both."""
+    """Return a task as a model that reads images, text or both has it."""
     match modality:
         case "text":
             return replace(task, scale=None, region=None)
@@ -182,10 +183,10 @@ def reading(task: Task, modality: Modality) -> Task:
 
 
 def head_slices(tasks: Iterable[Task]) -> dict[str, dict[str, slice]]:
-    """For each predictor, which of its outputs belong to which task.
+    """Return, for each head, the slice of its outputs that belongs to each of its tasks.
 
-    Tasks that share a predictor have outputs of their own: with one shared pair of outputs the findings
-    are not learned (they would need one direction for all "yes").
+    Tasks that share a head have outputs of their own: with one shared pair of outputs the findings are not
+    learned, since all "yes" would need one direction.
     """
     heads: dict[str, dict[str, slice]] = {}
     for task in tasks:

@@ -1,4 +1,13 @@
-"""What all sections of the configuration are made of: types with ranges, and errors that name the key."""
+"""The parts that all sections of the configuration share.
+
+`Config` is the base class of a section, the types carry the range of a number, and `first_problem` turns
+pydantic's error into one line that names the key:
+
+class EvaluateConfig(Config):
+    resamples: Count = 2000
+
+EvaluateConfig(resamples=0)   # resamples: Input should be greater than or equal to 1
+"""
 
 import json
 from typing import Annotated, Any
@@ -8,12 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from m3fm.core.files import text_digest
 
 Count = Annotated[int, Field(ge=1)]
+"""A whole number from 1."""
 Natural = Annotated[int, Field(ge=0)]
+"""A whole number from 0."""
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+"""A number from 0 to 1."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""A finite number above 0."""
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A finite number from 0."""
 Size3 = tuple[Count, Count, Count]
+"""Slices, rows, columns."""
 Pair = tuple[float, float]
+"""Lower and upper end of a range."""
 
 
 class Config(BaseModel):
@@ -22,39 +38,39 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def to_json(self) -> str:
-        """One line of JSON with sorted keys: what a pipeline passes on, and what the digest is of."""
+        """Return one line of JSON with sorted keys, which pipelines pass on and `digest` hashes."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)
 
     def digest(self) -> str:
-        """SHA-256 of the section's JSON."""
+        """Return the SHA-256 of the section's JSON."""
         return text_digest(self.to_json())
 
 
 def first_problem(error: ValidationError, of: type[BaseModel]) -> str:
-    """Where the first fault of what was to be an `of` is, and what it is."""
+    """Describe the first fault of a validation of the class `of` in one line: the key and the reason."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        what = "there is no such key" + _keys_beside(first["loc"], of)
+        what = "unknown key" + _known_keys(first["loc"], of)
     return f"{where}: {what}" if where else what
 
 
-def _keys_beside(where: tuple[int | str, ...], section: Any) -> str:
-    """The keys that there are where one is that is not."""
+def _known_keys(where: tuple[int | str, ...], section: Any) -> str:
+    """List the keys of the section in which an unknown key stands; return nothing where it is not known."""
     for part in where[:-1]:
         field = section.model_fields.get(part) if hasattr(section, "model_fields") else None
         section = None if field is None else field.annotation
-    return f"; there are {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
+    return f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
 
 
 def check_heads(what: str, width: int, heads: int) -> None:
-    """Raise ValueError where a width cannot be shared evenly among the heads of an attention."""
+    """Raise ValueError where the number of attention heads does not divide the width."""
     if width % heads:
         raise ValueError(f"{what} is {heads}, which does not divide the width {width}")
 
 
 def check_whole(what: str, samples: int, micro_batch: int) -> None:
-    """Raise ValueError where samples do not come in whole micro-batches: some would be left out unsaid."""
+    """Raise ValueError where samples do not fill whole micro-batches: the rest would be left out silently."""
     if samples < micro_batch or samples % micro_batch:
-        raise ValueError(f"{what} is {samples}, which is no whole number of micro-batches of {micro_batch}")
+        raise ValueError(f"{what} is {samples}, not a whole number of micro-batches of {micro_batch}")

@@ -1,7 +1,10 @@
 """A configuration for each size of the model, and how a run's file changes it.
 
-A run is described by a YAML file (`params.yaml`) that names a preset and changes what it likes of it; what
-the presets do not know is refused by name.
+A run is described by a YAML file (`params.yaml`) that names a preset and the keys that differ from it; an
+unknown key is refused by name:
+
+preset: tiny
+train: {batch: 16}
 """
 
 from pathlib import Path
@@ -23,7 +26,7 @@ from m3fm.config.sections import (
 from m3fm.core.errors import InputError
 from m3fm.core.files import read_yaml
 
-# HU windows: those of lung cancer and heart are the authors'; the other two are not published and chosen
+# The HU windows of lung cancer and heart are the authors'; the other two are not published and are chosen
 # here (docs/choices.md).
 PAPER_SCALES = {
     "nodule": Scale(shape=(16, 448, 320), patch=(4, 16, 16), hu_window=(-1300.0, 150.0)),
@@ -73,7 +76,7 @@ def _paper_run(
             optimizer=OptimizerConfig(steps=30_000, warmup=2_000, lr=2e-4, layer_decay=0.95),
             task_id_questions=4,
         ),
-        # The paper does not say how it fine-tuned; the rates are those of its multitask training.
+        # The rates are those of the paper's multitask training; the steps are chosen here (docs/choices.md).
         finetune=FinetuneConfig(
             optimizer=OptimizerConfig(steps=1_000, warmup=100, lr=2e-4, layer_decay=0.95)
         ),
@@ -132,7 +135,7 @@ SIZES = ("tiny", "base", "large", "huge")
 
 
 def preset(name: str) -> RunConfig:
-    """The configuration of one of SIZES."""
+    """Return the configuration of one of SIZES; raises InputError for another name."""
     match name:
         case "tiny":
             return _tiny_run()
@@ -154,9 +157,9 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def load(path: Path) -> RunConfig:
-    """Read `params.yaml`: the name of a preset, and what differs from it.
+    """Read `params.yaml`: the name of a preset, and the keys that differ from it.
 
-    Raises InputError that names the file, the key and the reason.
+    Raises InputError, which names the file, the key and the reason.
     """
     changes = read_yaml(path)
     if not isinstance(changes, dict) or "preset" not in changes:

@@ -1,6 +1,7 @@
-"""The configuration of a run: every number in one place, typed, with its range.
+"""The sections of a run's configuration, `RunConfig`: every number in one place, typed, with its range.
 
-The same classes describe a laptop's run and a cluster's; `m3fm.config.presets` has one for each size.
+The docstring below a field is its meaning in docs/configuration.md. The same classes describe a run on a
+laptop and one on a cluster; `m3fm.config.presets` has a configuration for each size of the model.
 """
 
 from math import inf
@@ -23,21 +24,24 @@ from m3fm.config.base import (
 from m3fm.config.model import ModelConfig
 
 SALT_VARIABLE = "M3FM_SALT"
-"""Environment variable of the secret that patients are hashed with; it never stands in a file."""
+"""Environment variable of the secret that patients are hashed with; it is never written to a file."""
 
 
 class SimulateConfig(Config):
     """The simulated screening cohort."""
 
     patients: Count = 140
+    """Number of patients; each has one to three exams."""
     seed: Natural = 2025
+    """Seed of everything that is drawn; a patient depends on it and on the patient's number alone."""
     rows: int = Field(default=80, ge=16, le=1024)
-    """Rows and columns of a slice."""
+    """Rows of a slice in pixels, and as many columns."""
     field_of_view_mm: Positive = 340.0
+    """Width of a slice in mm; that of an exam is 1 % smaller to 5 % larger."""
     slices: tuple[Count, Count] = (64, 72)
-    """Fewest and most axial slices of a sound series."""
+    """Fewest and most axial slices of an intact series."""
     broken_fraction: Fraction = 0.03
-    """Fraction of the axial series that are written broken on purpose, and must be rejected."""
+    """Fraction of the axial series that are written broken on purpose, for curation to reject."""
 
     @model_validator(mode="after")
     def _slices_rise(self) -> Self:
@@ -49,47 +53,55 @@ class SimulateConfig(Config):
 
 
 class LabelConfig(Config):
-    """What counts as an event, where the paper leaves it open (docs/choices.md)."""
+    """The choices of what counts as an event; the paper leaves them open (docs/choices.md)."""
 
     cardiovascular_icd10: tuple[str, ...] = ("I",)
-    """How the ICD-10 codes of a cardiovascular cause of death begin; I is the circulatory system."""
+    """Beginnings of the ICD-10 codes of a cardiovascular cause of death; I is the circulatory system."""
     covid_days_before: int = Field(default=14, ge=0)
-    """A COVID-19 test counts for a scan that it came before by at most so many days."""
+    """Largest number of days before a scan at which a COVID-19 test counts for it."""
     covid_days_after: int = Field(default=14, ge=0)
-    """The same, for a test after the scan."""
+    """Largest number of days after a scan at which a COVID-19 test counts for it."""
 
 
 class RegionsConfig(Config):
-    """Where the boxes of lungs and heart come from (docs/series.md)."""
+    """The source of the boxes of lungs and heart (docs/series.md)."""
 
     source: Literal["built_in", "segmentations", "totalsegmentator"] = "built_in"
-    """`segmentations`: DICOM SEG and NIfTI label maps among the source's images."""
+    """Source of the boxes: the built-in method, the source's DICOM SEG and NIfTI label maps
+    (`segmentations`), or TotalSegmentator."""
     labels: Literal["total", "total_v1"] = "total"
-    """What the values of label maps mean: TotalSegmentator's task of that name, of version 2 or 1."""
+    """Meaning of the values in label maps: TotalSegmentator's task `total` of version 2 or, `total_v1`, 1."""
 
 
 class CurateConfig(Config):
-    """Which series are kept, their labels, how patients are split, and under which salt they are hashed."""
+    """The choices of curation: series, labels, regions, split, and the salt that patients are hashed with."""
 
     min_slices: Count = 64
-    """Paper, Methods: series with fewer axial slices are excluded."""
+    """Fewest axial slices of a series that is kept (paper, Medical Multimodal-Multitask Dataset
+    Construction; 64)."""
     salt_fingerprint: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
-    """Of the salt in M3FM_SALT (`m3fm dataset salt` prints it), which is filled in where none is given."""
+    """Fingerprint that the salt in M3FM_SALT must have, as `m3fm dataset salt` prints it; if empty, that of
+    M3FM_SALT is filled in."""
     seed: Natural = 2025
+    """Seed of the hash that orders the patients for the split."""
     val_fraction: Fraction = 0.1
+    """Fraction of the patients that validate, in each stratum of events."""
     test_fraction: Fraction = 0.3
+    """Fraction of the patients that test, in each stratum of events; the rest trains."""
     labels: LabelConfig = LabelConfig()
+    """Choices of what counts as an event."""
     regions: RegionsConfig = RegionsConfig()
+    """Source of the boxes of lungs and heart."""
 
     @model_validator(mode="after")
-    def _fractions_are_of_a_whole(self) -> Self:
+    def _fractions_add_up_to_one_at_most(self) -> Self:
         if self.val_fraction + self.test_fraction > 1:
-            raise ValueError("val_fraction and test_fraction are more than all patients")
+            raise ValueError("val_fraction and test_fraction add up to more than 1")
         return self
 
     @model_validator(mode="before")
     @classmethod
-    def _salt_is_no_setting(cls, values: Any) -> Any:
+    def _salt_is_not_a_setting(cls, values: Any) -> Any:
         if isinstance(values, dict) and "salt" in values:
             raise ValueError(
                 f"a secret does not belong in a file; set the environment variable {SALT_VARIABLE}"
@@ -101,47 +113,64 @@ class OptimizerConfig(Config):
     """AdamW with warm-up and cosine decay (paper, Training details)."""
 
     steps: Count
+    """Number of optimiser steps, warm-up included."""
     warmup: Natural
+    """Number of first steps over which the learning rate rises linearly to `lr`."""
     lr: Positive
+    """Highest learning rate, reached after the warm-up; half a cosine then lowers it to 0."""
     weight_decay: NotNegative = 0.05
+    """Weight decay of matrices (paper: 0.05); biases, norms and position embeddings have none."""
     layer_decay: Positive = 1.0
-    """Learning rate of each earlier block relative to the next one's."""
+    """Learning rate of each block of the image encoder as a fraction of the next one's (paper: 0.95 in
+    training)."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     """Decay of AdamW's running means of the gradient and of its square."""
     clip_norm: Positive = 1.0
+    """Largest norm of the gradient of all parameters together; a larger gradient is scaled down to it."""
     checkpoint_every: Count = 1000
-    """Steps between checkpoints, each of which is validated."""
+    """Number of steps between checkpoints; each checkpoint is validated."""
     keep_checkpoints: Count = 2
-    """The newest ones that are kept while training goes on, beside the one of the least validation loss."""
+    """Number of newest checkpoints kept during training, beside the one of the least validation loss."""
     result: Literal["last", "best"] = "last"
-    """Which weights come of it: those of the last step, or of the least validation loss."""
+    """Weights that training returns: those of the last step, or of the least validation loss."""
     seed: Natural = 2025
+    """Seed of the first weights, of the samples and of their random changes."""
 
 
 class PretrainConfig(Config):
     """Masked autoencoding of CT volumes (paper, Self-supervised pretraining and Training details)."""
 
     optimizer: OptimizerConfig
+    """Optimiser of pretraining (paper: 200,000 steps, 10,000 of warm-up, learning rate 3.75e-4)."""
     batch: Count = 192
+    """Number of crops in one optimiser step (paper: 192)."""
     micro_batch: Count = 1
-    """Samples that one worker computes at once; each micro-batch has a scale of its own."""
+    """Number of crops that a worker computes at once, all of one scale drawn at random; it must divide the
+    batch."""
     mask_ratio: float = Field(default=0.85, gt=0, lt=1)
+    """Fraction of the patches that the encoder does not see (paper, Self-supervised pretraining; 0.85)."""
     decoder_depth: Count = 2
+    """Number of layers of the image decoder (paper: 2)."""
     decoder_width: Count = 512
+    """Width of the image decoder's tokens."""
     decoder_heads: Count = 16
+    """Attention heads of the image decoder; they must divide its width."""
     loss_token_slices: Count = 2
-    """Slices of tokens whose voxels are predicted; the rest cost nothing."""
+    """Number of slices of tokens whose masked voxels are predicted, drawn for every micro-batch (paper,
+    Self-supervised pretraining: some selected slices)."""
     scale_range: tuple[Pair, Pair, Pair] = ((0.5, 2.0), (0.6, 1.4), (0.6, 1.4))
-    """Random resizing along slices, rows, columns; voxel sizes change with it."""
+    """Smallest and largest factor of the random resizing along slices, rows and columns; the voxel size
+    changes with it (paper: 0.5 to 2, 0.6 to 1.4, 0.6 to 1.4)."""
     rotation_degrees: NotNegative = 10.0
-    """Largest in-plane rotation."""
+    """Largest random in-plane rotation to either side, in degrees."""
     hu_shift: NotNegative = 50.0
-    """Largest random shift of either end of the HU window."""
+    """Largest random shift of either end of the HU window, in HU."""
     validation_batches: Natural = 4
-    """Micro-batches of each scale, drawn from the validation patients."""
+    """Number of micro-batches of each scale that a checkpoint is validated with, drawn once from the
+    validation patients."""
 
     @model_validator(mode="after")
-    def _decoder_width_can_be_shared(self) -> Self:
+    def _decoder_heads_divide_the_width(self) -> Self:
         check_heads("decoder_heads", self.decoder_width, self.decoder_heads)
         return self
 
@@ -149,7 +178,7 @@ class PretrainConfig(Config):
     def _scales_rise_from_above_zero(self) -> Self:
         for limits in self.scale_range:
             if not 0 < limits[0] <= limits[1] < inf:
-                raise ValueError(f"scale_range has {limits}, and should rise from a number above 0")
+                raise ValueError(f"scale_range has {limits}, and must rise from a number above 0")
         return self
 
     @model_validator(mode="after")
@@ -159,47 +188,54 @@ class PretrainConfig(Config):
 
 
 class AugmentConfig(Config):
-    """What changes at random in every sample that is trained on (paper, Training details)."""
+    """The random changes of every training sample (paper, Training details)."""
 
     element_dropout: Fraction = 0.2
-    """Fraction of clinical elements left out of the text."""
+    """Probability with which each clinical element is left out of the text (paper: 0.2)."""
     hu_shift: NotNegative = 50.0
-    """Largest shift of either end of the HU window."""
+    """Largest random shift of either end of the HU window, in HU."""
     rotation_degrees: NotNegative = 10.0
-    """Largest in-plane rotation."""
+    """Largest random in-plane rotation to either side, in degrees."""
     padding_mm: NotNegative = 10.0
-    """Largest margin added to each side of a region's box."""
+    """Largest random margin added to each side of a region's box, in mm."""
 
 
 class TrainConfig(AugmentConfig):
     """Task-parallel multitask training (paper, Multitask learning and Training details)."""
 
     optimizer: OptimizerConfig
+    """Optimiser of multitask training (paper: 30,000 steps, 2,000 of warm-up, learning rate 2e-4)."""
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Those that are trained; all that the dataset has labels of, where none is named."""
+    """Names of the tasks that are trained; if empty, all that the dataset has labels of."""
     modality: Modality = "both"
-    """`image` leaves out the clinical text, and the tasks that read nothing else; `text` the images."""
+    """Inputs of the model (paper, Table 1); `image` leaves out the clinical text and the tasks that read text
+    alone, `text` leaves out the images."""
     loss_weights: dict[str, Positive] = {}
-    """Of a task's loss in the step's; 1 where not given."""
+    """Weight of a task's loss in the loss of a step, by task; 1 if not given."""
     class_weights: dict[str, tuple[Positive, ...]] = {}
-    """Of a sample's loss by its answer, in the order of the task's answers; 1 where not given."""
+    """Weights of a sample's loss by its answer, for a task, in the order of the task's answers; 1 if not
+    given."""
     batch: Count = 12
-    """Samples of each of the 17 tasks in one optimiser step."""
+    """Number of samples of each of the 17 tasks in one optimiser step (paper: 12)."""
     retrieval_batch: Count = 768
-    """Samples of the clinical information retrieval tasks together."""
+    """Number of samples of the two clinical information retrieval tasks together in one optimiser step
+    (paper: 768)."""
     micro_batch: Count = 1
-    """Samples of a task with images that one worker computes at once."""
+    """Number of samples of a task with images that a worker computes at once; it must divide the batch."""
     text_micro_batch: Count = 12
-    """The same for tasks that read text alone, whose samples take a fraction of the time."""
+    """Number of samples of a task that reads text alone that a worker computes at once; it must divide the
+    batch and half of the retrieval batch."""
     task_id_questions: Count = 16
-    """Questions more in every micro-batch, half of them of no task, for the Task ID predictor alone."""
+    """Number of additional questions in every micro-batch for the Task ID predictor alone, half of them of
+    no task."""
     task_id_loss_weight: Positive = 0.3
-    """Of the loss of knowing the task, beside the loss of its answer."""
+    """Weight of the Task ID predictor's loss, added to the loss of the answers."""
     validation_batches: Natural = 2
-    """Micro-batches of each task, drawn from the validation patients."""
+    """Number of micro-batches of each task that a checkpoint is validated with, drawn once from the
+    validation patients."""
 
     def together(self, scale: str | None) -> int:
-        """Samples in a micro-batch of a task at a scale, or without one."""
+        """Return the samples in a micro-batch of a task: with an image scale, or None for text alone."""
         return self.text_micro_batch if scale is None else self.micro_batch
 
     @model_validator(mode="after")
@@ -221,7 +257,7 @@ class TrainConfig(AugmentConfig):
         for name, weights in self.class_weights.items():
             answers = TASKS[name].answers
             if TASKS[name].loss != "softmax":
-                raise ValueError(f"class_weights: {name} is no choice among answers, so they have no weights")
+                raise ValueError(f"class_weights: {name} does not choose among answers, so leave it out")
             if len(weights) != len(answers):
                 raise ValueError(
                     f"class_weights: {name} has {len(answers)} answers ({', '.join(answers)}),"
@@ -231,35 +267,40 @@ class TrainConfig(AugmentConfig):
 
 
 TEXT = "text"
-"""What tasks that read text alone are called among scales, where these have names."""
+"""Key of the tasks that read text alone, among the names of scales."""
 
 
 class Costs(Config):
-    """Seconds of one sample, forward and backward, by image scale; `m3fm plan --measure` gives them.
+    """Seconds of one sample, forward and backward, by image scale; `m3fm plan --measure` prints them.
 
-    Workers are balanced by them, so it is their proportions that count. They are part of the configuration
-    and not timed as a run goes: all workers know the plan of any step, and a repeated run has the same one.
-    A scale that is missing gets a cost by its number of operations.
+    Workers are balanced by these costs, so only their proportions count. They are part of the configuration
+    and not measured during a run: so all workers know the plan of any step, and a repeated run has the same
+    plan. A scale without a cost gets one by its number of operations.
     """
 
     pretrain: dict[str, Positive] = {}
+    """Seconds of one crop in pretraining, by image scale."""
     train: dict[str, Positive] = {}
-    """With `text`, for the tasks that read text alone."""
+    """Seconds of one sample in multitask training, by image scale, and of tasks that read text alone
+    (`text`)."""
 
 
 class FinetuneConfig(AugmentConfig):
     """Fine-tuning on a new task, in cross-validation by patient (paper, Fig. 7; docs/transfer.md)."""
 
     optimizer: OptimizerConfig
-    """Its seed draws the folds, too."""
+    """Optimiser of fine-tuning; its seed also draws the folds."""
     folds: int = Field(default=5, ge=2)
+    """Number of folds of the cross-validation; all exams of a patient are in one fold."""
     batch: Count = 12
-    """Samples in one optimiser step, every answer as often as any other."""
+    """Number of samples in one optimiser step, every answer as often as any other (paper: 12)."""
     micro_batch: Count = 12
+    """Number of samples that a worker computes at once; it must divide the batch."""
     reference_features: Count = 20
-    """How many image features and clinical variables the reference row keeps, chosen anew in every fold."""
+    """Number of image features and clinical variables that the reference model keeps, chosen anew in every
+    fold."""
     reference_c: Positive = 1.0
-    """Inverse strength of the penalty in the reference row's logistic regression."""
+    """Inverse strength of the penalty in the reference model's logistic regression."""
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
@@ -268,45 +309,64 @@ class FinetuneConfig(AugmentConfig):
 
 
 class LaunchConfig(Config):
-    """How many Ray workers do the work."""
+    """The workers, their resources and how they compute."""
 
     workers: Count = 2
+    """Number of Ray workers that train (paper: 192), and of processes that simulate, curate or fine-tune."""
     gpus_per_worker: NotNegative = 0.0
+    """GPUs of each worker beside its one CPU core; 0 trains on the CPU (paper: 1)."""
     placement: Literal["PACK", "SPREAD"] = "PACK"
-    """Whether workers are put on as few machines as can be, or on as many."""
+    """Placement of the workers by Ray: on as few machines as possible, or on as many."""
     restarts: Natural = 3
-    """How often workers that died are replaced before training gives up; the same command then goes on."""
+    """Number of times that workers that died are replaced before training ends with an error; the same
+    command then resumes it."""
     num_workers: Natural = 0
-    """Processes that load data for each worker; 0 loads between steps."""
+    """Number of processes that load data for each worker; 0 loads in the worker itself, between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the forward and backward passes; other than float32 it is automatic mixed precision
+    (paper, Training details)."""
     activation_checkpointing: bool = False
     """Whether activations are computed again in the backward pass: slower, for less memory."""
     compile: bool = False
-    """Whether `torch.compile` compiles the transformers; `benchmarks/model.py` tells what that is worth."""
+    """Whether `torch.compile` compiles the transformers; `benchmarks/model.py` measures the gain."""
     costs: Costs = Costs()
+    """Seconds of one sample, by which micro-batches are assigned to workers."""
 
 
 class EvaluateConfig(Config):
-    """Intervals of the AUC."""
+    """The bootstrap intervals of the AUC and of the other measures."""
 
     resamples: Count = 2000
+    """Number of bootstrap resamples of the patients."""
     level: float = Field(default=0.95, gt=0, lt=1)
+    """Coverage of the intervals."""
     seed: Natural = 2025
+    """Seed of the resamples."""
 
 
 class RunConfig(Config):
-    """Everything a run of the screening pipeline is made of."""
+    """The whole configuration of a run of the screening pipeline."""
 
     preset: Literal["tiny", "base", "large", "huge"]
+    """Preset whose values hold for all keys that are not given."""
     simulate: SimulateConfig = SimulateConfig()
+    """Simulated screening cohort."""
     curate: CurateConfig = Field(default_factory=CurateConfig)
+    """Choices of curation, from a source's files to a dataset."""
     model: ModelConfig
+    """Sizes of the model."""
     pretrain: PretrainConfig
+    """Pretraining of the image encoder."""
     train: TrainConfig
+    """Multitask training."""
     finetune: FinetuneConfig
+    """Fine-tuning on a new task."""
     evaluate: EvaluateConfig = EvaluateConfig()
+    """Intervals of the evaluation."""
     launch: LaunchConfig = LaunchConfig()
+    """Workers and resources."""
     registered_model: str = Field(default="m3fm", pattern=r"^[A-Za-z0-9_.-]+$")
+    """Name of the model in MLflow's registry."""
 
     @model_validator(mode="after")
     def _costs_are_of_scales(self) -> Self:

@@ -1,1 +1,1 @@
-"""How tasks are asked: the question bank, the grammar of other wordings, and retrieval from clinical text."""
+"""The questions: the bank, the grammar of other wordings, and retrieval from clinical text."""

@@ -1,7 +1,7 @@
-"""How tasks are asked: ten questions for each of the 17 tasks, templates for the retrieval tasks, and none.
+"""The question bank: ten questions for each of the 17 tasks, templates for the retrieval tasks, and others.
 
-A line that ends in `# authors` is the authors' own wording (the paper, or what is public of its supplement);
-the other lines are written here in the same manner.
+A line that ends in `# authors` is the authors' own wording (from the paper, or the public part of its
+supplement); the other lines are written here in the same manner.
 """
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
@@ -213,9 +213,9 @@ QUESTIONS: dict[str, tuple[str, ...]] = {
         "Read the nodule report and state its Lung-RADS category.",
     ),
 }
-"""Ten questions for each screening task."""
+"""Ten questions for each screening task, by task."""
 
-# The retrieval tasks. `{}` stands for a disease, a cancer or a relative.
+# Templates of the retrieval tasks; `{}` stands for a disease, a cancer or a relative.
 DIAGNOSIS_QUESTIONS = (
     "Was the patient diagnosed {}?",  # authors
     "Was the patient diagnosed with {}?",
@@ -238,7 +238,7 @@ STATUS_QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "Former": ("Is the patient a former smoker?", "Has the patient stopped smoking?"),
     },
 }
-"""Yes-or-no questions about an element: the value that makes the answer yes, and how it is asked."""
+"""Yes-or-no questions by element and by the value that makes the answer yes."""
 
 NUMBER_QUESTIONS: dict[str, tuple[str, ...]] = {
     "age": ("How old is the patient?", "What is the patient's age?"),  # the first: authors
@@ -326,4 +326,4 @@ OUT_OF_SCOPE = (
     "Is the patient insured?",
     "When is the next appointment?",
 )
-"""Questions of no task, from which the Task ID predictor learns to refuse."""
+"""Questions that belong to no task, from which the Task ID predictor learns to refuse."""

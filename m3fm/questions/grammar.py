@@ -1,8 +1,8 @@
-"""Other ways to ask: sentences of every task and of none, made of in_scope.yaml and out_of_scope.yaml.
+"""The grammar of questions: sentences for every task and for none, from in_scope.yaml and out_of_scope.yaml.
 
-The Task ID predictor learns from them which words name a task. Ten questions a task (`m3fm.questions.bank`)
-let it go by the frame ("Is there ...?") as well; here every frame is filled both with what a task answers and
-with what none answers, so only the filling tells them apart. Without torch.
+The Task ID predictor learns from them which words name a task. From ten questions a task
+(`m3fm.questions.bank`) it could learn the frame ("Is there ...?") instead; here every frame is filled both
+with what a task answers and with what no task answers, so only the filling distinguishes them. Without torch.
 """
 
 import re
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 NO_TASK = "no task"
-"""What stands for a task where none answers."""
+"""Name of the class of questions that no task answers."""
 _IMAGED = ("emphysema", "lung_fibrosis", "lung_cancer", "heart_disease", "pneumonia")
-"""Elements that a question in the present tense asks of the images, not of the record."""
+"""Elements about which a question in the present tense asks the images, not the record."""
 _OPENINGS = (
     *("Please, ", "Doctor, ", "Hello, ", "Quick question: ", "For this patient: ", "Chest CT. ", "So, "),
     *("Dear colleague, ", "Looking at the scan, ", "From these images, ", "In your opinion, ", "And "),
@@ -61,41 +61,41 @@ def _pick(options: tuple[str, ...], rng: "np.random.Generator") -> str:
 
 
 def _expand(text: str, rng: "np.random.Generator") -> str:
-    """Replace every `<name>` by an alternative of its rule, until none is left."""
+    """Replace every `<name>` by a random alternative of its rule, until none is left."""
     while "<" in text:
         text = re.sub(r"<(\w+)>", lambda place: _pick(_RULES[place[1]], rng), text)
     return text
 
 
 def _plural(noun: str) -> bool:
-    """Whether a verb that goes with a noun is plural: "nodules in the lung" is, "fibrosis" is not."""
+    """Return whether a noun takes a plural verb: "nodules in the lung" does, "fibrosis" does not."""
     head = re.split(r" (?:in|of|at|on|over|from|between|to|with|or) ", noun)[0]
     return head.endswith("s") and not head.endswith(("ss", "is", "us"))
 
 
-def _filled(frame: str, noun: str) -> str:
+def _fill(frame: str, noun: str) -> str:
     plural = _plural(noun)
     bare = re.sub(r"^(?:a|an|the) ", "", noun)
     return frame.format(noun, bare=bare, be="are" if plural else "is", have="have" if plural else "has")
 
 
 def sentence(task: str, rng: "np.random.Generator") -> str:
-    """A whole sentence that asks for a task of `m3fm.clinical.tasks`, or for none where `task` is NO_TASK."""
+    """Generate a sentence that asks for a task of `m3fm.clinical.tasks`, or for none if `task` is NO_TASK."""
     filled = _FILLINGS[task]
     sizes = [len(filled[frame]) if frame == "whole" else len(_FRAMES[frame]) for frame in filled]
-    # As often as a frame has alternatives: a kind of question with many forms needs many examples.
+    # Frames are drawn in proportion to their alternatives: a question with many forms needs many examples.
     frame = list(filled)[int(rng.choice(len(sizes), p=[size / sum(sizes) for size in sizes]))]
-    text = _expand(_filled(_pick(_FRAMES[frame], rng), _expand(_pick(filled[frame], rng), rng)), rng)
+    text = _expand(_fill(_pick(_FRAMES[frame], rng), _expand(_pick(filled[frame], rng), rng)), rng)
     return text[0].upper() + text[1:] + ("." if re.split(r"[\s,]", text, maxsplit=1)[0] in _ORDERS else "?")
 
 
 def question(task: str, rng: "np.random.Generator") -> str:
-    """`sentence` as people type it: some have words around them, no capitals, no mark, or a slip."""
+    """Generate a `sentence` as people type it: now and then with more words, in lower case or with a typo."""
     text = sentence(task, rng)
     if rng.random() < 0.1:
         text = _pick(_OPENINGS, rng) + text[0].lower() + text[1:]
     if rng.random() < 0.15:
-        # A word that it does not know must not make it refuse what it does know.
+        # An unknown word must not make the model refuse a question that it knows.
         words = text.split(" ")
         words.insert(int(rng.integers(1, len(words) + 1)), _expand(_pick(_FILLERS, rng), rng))
         text = " ".join(words)
@@ -106,15 +106,15 @@ def question(task: str, rng: "np.random.Generator") -> str:
     if rng.random() < 0.25:
         text = text[:-1]
     if rng.random() < 0.05 and len(text) > 8:
-        slip = int(rng.integers(1, len(text) - 2))
-        text = text[:slip] + text[slip + 1] + text[slip] + text[slip + 2 :]
+        typo = int(rng.integers(1, len(text) - 2))
+        text = text[:typo] + text[typo + 1] + text[typo] + text[typo + 2 :]
     return text
 
 
 def task_id_questions(count: int, rng: "np.random.Generator") -> list[tuple[str, int]]:
-    """Questions with their classes for the Task ID predictor: half of random tasks, half of none.
+    """Generate questions for the Task ID predictor, each with its class: half ask for a task, half for none.
 
-    The class is the task's place in the table, or their number for a question of none.
+    The class is the task's index in the table, or the number of tasks for a question that asks for none.
     """
     names = tuple(TASKS)
     asked = [_pick(names, rng) for _ in range(count // 2)]

@@ -1,4 +1,8 @@
-"""Questions to simulated clinical text: the two information retrieval tasks (paper, Fig. 1e, 17 and 18)."""
+"""Questions about simulated clinical text: the two information retrieval tasks (paper, Fig. 1e, 17 and 18).
+
+elements = simulate_elements(rng)
+retrieval_question("clinical_number", elements, rng)   # ("How old is the patient?", (0, 6, 1))
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -19,10 +23,10 @@ Option = TypeVar("Option")
 
 
 def simulate_elements(rng: "np.random.Generator") -> dict[str, Value]:
-    """Random elements for the simulated clinical text of the retrieval tasks; the age is always known.
+    """Draw random elements for the clinical text of the retrieval tasks; the age is always known.
 
-    Any plausible number may come, so that reading is learned and not what is likely; a few diagnoses and
-    relatives only, so that the text fits into the tokens that the text encoder reads.
+    Numbers are uniform over the plausible range, so that the model learns to read rather than to guess what
+    is likely; diagnoses and relatives are few, so that the text fits into the text encoder's tokens.
     """
     elements: dict[str, Value] = {}
     for element in ELEMENTS.values():
@@ -42,16 +46,16 @@ def simulate_elements(rng: "np.random.Generator") -> dict[str, Value]:
 
 
 def digits(number: int) -> tuple[int, int, int]:
-    """Hundreds, tens and ones of a number from 0 to 999."""
+    """Split a number from 0 to 999 into hundreds, tens and ones."""
     return number // 100, number // 10 % 10, number % 10
 
 
 def retrieval_question(
     task: str, elements: Elements, rng: "np.random.Generator"
 ) -> tuple[str, tuple[int, ...]]:
-    """A question on what the elements' sentences say, and the index of the answer for each of its outputs.
+    """Generate a question about the elements' sentences, and the index of the answer for each output.
 
-    `task` is "clinical_yes_no" (one index, that of no where the sentences do not say it) or
+    `task` is "clinical_yes_no" (one index, that of "no" where the sentences do not mention it) or
     "clinical_number" (three digits; the elements must hold a number).
     """
     if task == "clinical_yes_no":
@@ -66,7 +70,7 @@ def _pick(rng: "np.random.Generator", options: Sequence[Option]) -> Option:
 
 
 def _yes_no_question(elements: Elements, rng: "np.random.Generator") -> tuple[str, int]:
-    """Choose the group, then the answer, then the element, so that the kind of question hints at nothing."""
+    """Choose the group, then the answer, then the element: the form of a question must not hint at it."""
     group = _pick(
         rng, ["diagnosis", "relative", *(name for name in STATUS_QUESTIONS if known(elements, name))]
     )

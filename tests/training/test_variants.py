@@ -224,7 +224,7 @@ WRONG = [
     ({"loss_weights": {"emphysema": 0.0}}, "greater than 0"),
     ({"class_weights": {"emphysema": (1.0,)}}, r"emphysema has 2 answers \(no, yes\), not 1"),
     ({"class_weights": {"emphysema": (1.0, -1.0)}}, "greater than 0"),
-    ({"class_weights": {"cvd_mortality": (1.0,) * 6}}, "cvd_mortality is no choice"),
+    ({"class_weights": {"cvd_mortality": (1.0,) * 6}}, "cvd_mortality does not choose"),
 ]
 
 
