@@ -42,7 +42,7 @@ def rooms() -> str:
 
 
 def keys() -> str:
-    """Return the table of what the key of each stored step is made of, apart from the digests of its inputs."""
+    """Return the table of what the key of each stored step is made of, beside its inputs."""
     rows = []
     for step in STORED:
         fields = ", ".join(map(code, step.fields)) or "none"

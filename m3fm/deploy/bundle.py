@@ -78,7 +78,7 @@ def read(directory: Path) -> Bundle:
     """
     path = directory / MANIFEST
     if not path.is_file():
-        raise InputError(f"{directory} is no bundle: it holds no {MANIFEST}; make one with m3fm export")
+        raise InputError(f"{directory} is not a bundle: {MANIFEST} is missing; make one with m3fm export")
     check_files(directory)
     content = read_json(path)
     for key, expected in (

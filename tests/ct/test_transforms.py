@@ -130,13 +130,15 @@ def test_fit_of_a_memory_map_reads_only_the_box(tmp_path):
     assert peak < 1_000_000
 
 
-def test_fit_scale_is_the_window_of_the_fit(tmp_path):
+def test_preprocessing_is_the_window_of_the_resized_crop(tmp_path):
     rng = np.random.default_rng(0)
     voxels = rng.integers(-1024, 1000, (20, 40, 30)).astype(np.int16)
     scale = Scale(shape=(8, 16, 48), patch=(8, 8, 8), hu_window=(-1150.0, 350.0))
     box = (1, 18, 2, 40, 3, 29)
     write_volume(tmp_path / "v.npy", voxels)
-    values, size = transforms.fit_scale(open_volume(tmp_path / "v.npy"), box, (3.0, 0.8, 0.7), scale)
+    image = transforms.preprocess(open_volume(tmp_path / "v.npy"), box, (3.0, 0.8, 0.7), scale, masked=True)
+    values, size = image.values, image.voxel_size
+    np.testing.assert_array_equal(image.mask, transforms.crop_mask(box, scale.shape))
     assert values.shape == scale.shape
     assert values.dtype == size.dtype == np.float32
     np.testing.assert_allclose(size, [3 * 17 / 8, 0.8 * 38 / 16, 0.7], rtol=1e-6)

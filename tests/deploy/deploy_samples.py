@@ -13,6 +13,7 @@ from m3fm.clinical.sentences import clinical_sentences
 from m3fm.clinical.tasks import TASKS, YEARS, Task
 from m3fm.config.model import ModelConfig, TextConfig
 from m3fm.config.presets import preset
+from m3fm.config.sections import RegionsConfig
 from m3fm.core.artifacts import seal
 from m3fm.core.tokens import encode
 from m3fm.model import checkpoint as checkpoints
@@ -52,7 +53,8 @@ def write_checkpoint(directory: Path, seed: int, tasks: Mapping[str, Task] = TAS
     save_file(model.state_dict(), directory / "model.safetensors")
     checkpoints.write_config(CONFIG, directory, tasks)
     tokenizer.save(str(directory / "tokenizer.json"))
-    seal(directory, "checkpoint.json", {"steps": 0})
+    facts = {"regions": RegionsConfig().model_dump(mode="json"), "simulated": True}
+    seal(directory, "checkpoint.json", {"steps": 0, **facts})
     return directory
 
 

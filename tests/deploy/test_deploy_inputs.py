@@ -10,8 +10,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from m3fm.core.errors import InputError
+from m3fm.ct.read import read_ct
 from m3fm.ct.volume import Series, write_nifti
-from m3fm.deploy.inputs import read_ct, read_elements, read_nodules
+from m3fm.deploy.inputs import read_elements, read_nodules
 
 
 @pytest.mark.parametrize(

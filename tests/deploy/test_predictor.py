@@ -1,5 +1,6 @@
 """The predictor answers as torch does on the same series, alone and without torch."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -19,9 +20,9 @@ from m3fm.ct.regions import find_regions
 from m3fm.ct.volume import Series, write_nifti
 from m3fm.dataset.batch import collate, model_inputs
 from m3fm.dataset.mqa import Mqa
-from m3fm.deploy.predictor import PRESENCE, Predictor, number, run_predict
-from m3fm.deploy.show import to_table
-from m3fm.model.checkpoint import load
+from m3fm.deploy.answer import Answer, to_table
+from m3fm.deploy.predictor import PRESENCE, Predictor, load, number
+from m3fm.model import checkpoint as checkpoints
 from m3fm.questions.bank import QUESTIONS
 
 REAL_CT = Path(__file__).parents[2].parent / "shared/data/chest_ct_A0001_B_64sl.tar.gz"
@@ -35,7 +36,7 @@ def predictor(bundle: Path) -> Predictor:
 
 def with_torch(checkpoint: Path, dataset: Path, task: str, side: str) -> np.ndarray:
     """What training's own pipeline gives for the phantom's row of a task."""
-    model, tokenizer = load(checkpoint)
+    model, tokenizer = checkpoints.load(checkpoint)
     mqa = Mqa(dataset, ("test",), model.config.scales)
     (row,) = [row for row in mqa.rows[task] if row.side == side]
     inputs = model_inputs(collate([mqa.sample(task, row, 0)], tokenizer, model.config))
@@ -49,10 +50,10 @@ def test_answers_are_those_of_the_torch_pipeline(
     # Slice numbers of the phantom count down from 72 at its lowest slice.
     place = ("left", 72 - NODULE["slice_number"])
     (answer,) = predictor.predict(series, ELEMENTS, REPORT, [task], nodule_slice=place).values()
-    assert list(answer["probabilities"]) == list(TASKS[task].answers)
-    found = {side: list(lung.values()) for side, lung in answer.get("lungs", {}).items()}
+    assert list(answer.probabilities) == list(TASKS[task].answers)
+    found = {side: list(lung.values()) for side, lung in answer.by_lung.items()}
     if not found:
-        found = {"": list(answer["probabilities"].values())}
+        found = {"": list(answer.probabilities.values())}
     for side, probabilities in found.items():
         expected = with_torch(checkpoint, dataset, task, side)
         np.testing.assert_allclose(probabilities, expected, atol=1e-5, rtol=0)
@@ -60,9 +61,9 @@ def test_answers_are_those_of_the_torch_pipeline(
 
 def test_the_larger_risk_of_the_two_lungs_is_the_patients(predictor: Predictor, series: Series) -> None:
     (answer,) = predictor.predict(series, ELEMENTS, tasks=["lung_cancer_risk"]).values()
-    left, right = (np.array(list(answer["lungs"][side].values())) for side in ("left", "right"))
+    left, right = (np.array(list(answer.by_lung[side].values())) for side in ("left", "right"))
     assert not np.allclose(left, right, atol=1e-4)
-    np.testing.assert_array_equal(list(answer["probabilities"].values()), np.maximum(left, right))
+    np.testing.assert_array_equal(list(answer.probabilities.values()), np.maximum(left, right))
 
 
 def test_nodules_are_looked_for_in_windows_that_cover_both_lungs(
@@ -77,30 +78,30 @@ def test_nodules_are_looked_for_in_windows_that_cover_both_lungs(
         middles = (*range(first + 8, last - 8, 8), last - 8)
         asked = [predictor.predict(series, tasks=[PRESENCE], nodule_slice=(side, i)) for i in middles]
         there = [answers[PRESENCE] for answers in asked]
-        seen = {index for answer in there for index in range(*answer["slices"][side])}
+        seen = {index for answer in there for index in range(*answer.slices[side])}
         assert seen == set(range(first, last))
-        best[side] = max(answer["probabilities"]["yes"] for answer in there)
-        assert presence["lungs"][side]["yes"] == pytest.approx(best[side], abs=1e-6)
+        best[side] = max(answer.probabilities["yes"] for answer in there)
+        assert presence.by_lung[side]["yes"] == pytest.approx(best[side], abs=1e-6)
     likelier = max(best, key=lambda side: best[side])
-    assert presence["probabilities"] == presence["lungs"][likelier]
-    assert size["probabilities"] == size["lungs"][likelier]
-    assert size["slices"] == presence["slices"]
-    assert f"that of the {likelier} lung" in size["note"]
+    assert presence.probabilities == presence.by_lung[likelier]
+    assert size.probabilities == size.by_lung[likelier]
+    assert size.slices == presence.slices
+    assert f"that of the {likelier} lung" in size.note
 
 
 def test_what_is_not_given_is_skipped_or_left_out(predictor: Predictor, series: Series) -> None:
     found = predictor.predict(series)
     assert list(found) == list(SCREENING)
-    assert found["lung_rads"]["skipped"] == "needs a nodule report"
-    assert "probabilities" not in found["lung_rads"]
-    without = found["emphysema"]["probabilities"]["yes"]
+    assert found["lung_rads"].skipped == "needs a nodule report"
+    assert not found["lung_rads"].probabilities
+    without = found["emphysema"].probabilities["yes"]
     with_text = predictor.predict(series, ELEMENTS, tasks=["emphysema"])["emphysema"]
-    assert abs(with_text["probabilities"]["yes"] - without) > 1e-4
+    assert abs(with_text.probabilities["yes"] - without) > 1e-4
     no_ct = predictor.predict(None, ELEMENTS, [])
-    assert "probabilities" in no_ct["lung_rads"]
-    assert no_ct["emphysema"]["skipped"] == "needs a CT"
+    assert no_ct["lung_rads"].probabilities
+    assert no_ct["emphysema"].skipped == "needs a CT"
     asked = predictor.predict(None, ELEMENTS, tasks=["clinical_number"])
-    assert asked["clinical_number"]["skipped"] == "needs a question in your words"
+    assert asked["clinical_number"].skipped == "needs a question in your words"
 
 
 def test_an_unknown_task_is_refused(predictor: Predictor) -> None:
@@ -120,13 +121,13 @@ def test_a_question_is_answered_by_its_task_or_refused(
         understood.setdefault(chosen, question)
     for chosen, question in understood.items():
         if chosen == len(TASKS):
-            with pytest.raises(InputError, match="no question this model can answer; ask about: Nodule pres"):
+            with pytest.raises(InputError, match=r"this model cannot answer .*; ask about: Nodule pres"):
                 predictor.ask(question, series)
         else:
-            ((name, answer),) = predictor.ask(question, series, ELEMENTS, REPORT).items()
-            assert name == list(TASKS)[chosen]
-            assert answer["question"] == question
-            assert answer["probabilities"]
+            answer = predictor.ask(question, series, ELEMENTS, REPORT)
+            assert answer.task == list(TASKS)[chosen]
+            assert answer.question == question
+            assert answer.probabilities
     assert {len(TASKS)} < understood.keys()
 
 
@@ -139,9 +140,9 @@ def test_a_question_that_may_be_of_several_tasks_is_refused(
     names = list(TASKS)
     logits[0, names.index("emphysema")] = 0.0
     logits[0, names.index("atelectasis")] = -0.1
-    assert list(predictor.ask("Is it there?")) == ["emphysema"], "with a probability of 0.52"
+    assert predictor.ask("Is it there?").task == "emphysema", "with a probability of 0.52"
     logits[0, names.index("consolidation")] = -0.1
-    with pytest.raises(InputError, match="no question this model can answer"):
+    with pytest.raises(InputError, match="this model cannot answer"):
         predictor.ask("Is it there?")
 
 
@@ -156,7 +157,7 @@ def test_a_changed_file_is_refused(bundle: Path, tmp_path: Path) -> None:
     (changed / "weights.bin").unlink()
     with pytest.raises(InputError, match=r"weights\.bin is missing"):
         Predictor(changed)
-    with pytest.raises(InputError, match="is no bundle"):
+    with pytest.raises(InputError, match="is not a bundle"):
         Predictor(tmp_path)
 
 
@@ -173,21 +174,46 @@ def test_files_in_json_and_a_table_out(bundle: Path, series: Series, tmp_path: P
     from rich.console import Console
 
     write_nifti(series, tmp_path / "ct.nii.gz")
+    (tmp_path / "patient.json").write_text(json.dumps({"clinical": ELEMENTS, "nodules": [NODULE]}))
     (tmp_path / "clinical.json").write_text(json.dumps(ELEMENTS))
-    (tmp_path / "nodules.json").write_text(json.dumps([NODULE]))
-    result = run_predict(
-        bundle, tmp_path / "ct.nii.gz", tmp_path / "clinical.json", nodules=tmp_path / "nodules.json"
-    )
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
-    assert list(result["answers"]) == list(SCREENING)
-    assert result["provider"] == "CPUExecutionProvider"
-    assert result["notice"].startswith("Research software, not a medical device. Trained on simulated")
+    model = load(bundle)
+    answers = model.predict(tmp_path / "ct.nii.gz", tmp_path / "clinical.json", tmp_path / "patient.json")
+    assert answers == model.predict(tmp_path / "ct.nii.gz", ELEMENTS, [NODULE])
+    assert list(answers) == list(SCREENING)
+    plain = {name: answer.to_dict() for name, answer in answers.items()}
+    assert json.loads(json.dumps(plain, allow_nan=False)) == plain
+    notice = answers["emphysema"].notice
+    assert notice.startswith("Research software, not a medical device. Trained on simulated")
     console = Console(width=160, record=True, file=(tmp_path / "out.txt").open("w"))
-    console.print(to_table(result))
+    console.print(to_table(answers, notice))
     shown = console.export_text()
     assert "Research software, not a medical device" in shown
-    yes = result["answers"]["emphysema"]["probabilities"]["yes"]
+    yes = answers["emphysema"].probabilities["yes"]
     assert f"yes {yes:.3f}" in shown
+    for page in (answers._repr_html_(), answers["emphysema"]._repr_html_()):
+        assert f"yes {yes:.3f}" in page
+        assert "not a medical device" in page
+
+
+def test_an_answer_cannot_be_changed(predictor: Predictor) -> None:
+    answer = predictor.predict(None, ELEMENTS, [])["lung_rads"]
+    assert answer.answer in TASKS["lung_rads"].answers
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        answer.answer = "4"  # type: ignore[misc]
+    assert answer == Answer(**{**answer.to_dict(), "slices": {}})
+
+
+@pytest.mark.parametrize(
+    ("clinical", "report", "message"),
+    [
+        ({"agee": 61}, None, "clinical: no element is called 'agee'"),
+        ({"age": "61"}, None, "clinical: age is '61', expected a number"),
+        (None, [{"lobe": "RXL"}], "report, nodule 1: lobe is 'RXL'"),
+    ],
+)
+def test_what_python_hands_over_is_checked_like_a_file(predictor, clinical, report, message) -> None:
+    with pytest.raises(InputError, match=message):
+        predictor.predict(None, clinical, report)
 
 
 def test_a_number_is_its_most_probable_digits() -> None:
@@ -199,12 +225,11 @@ import sys
 for name in ("torch", "pandas", "pyarrow", "ray", "transformers", "safetensors", "onnx", "mlflow", "sklearn"):
     sys.modules[name] = None  # importing it raises
 import json
-from pathlib import Path
-from m3fm.deploy.predictor import run_predict
-from m3fm.deploy.show import to_table
-result = run_predict(Path(sys.argv[1]), Path(sys.argv[2]))
-to_table(result)
-print(json.dumps(result))
+import m3fm
+model = m3fm.load(sys.argv[1])
+answers = model.predict(sys.argv[2])
+answers._repr_html_()
+print(json.dumps({name: answer.to_dict() for name, answer in answers.items()}))
 """
 
 
@@ -219,19 +244,18 @@ def test_runs_where_torch_and_pandas_cannot_be_imported(
     bundle: Path, series: Series, predictor: Predictor, tmp_path: Path
 ) -> None:
     write_nifti(series, tmp_path / "ct.nii")
-    alone = run_without_torch(bundle, tmp_path / "ct.nii")["answers"]
-    here = predictor.predict_path(tmp_path / "ct.nii")
+    alone = run_without_torch(bundle, tmp_path / "ct.nii")
+    here = predictor.predict(tmp_path / "ct.nii")
     assert alone.keys() == here.keys()
     for name, answer in here.items():
-        if "skipped" not in answer:
-            assert alone[name]["probabilities"] == pytest.approx(answer["probabilities"], abs=1e-5)
+        assert alone[name]["probabilities"] == pytest.approx(answer.probabilities, abs=1e-5)
 
 
 @pytest.mark.skipif(not REAL_CT.is_file(), reason=f"{REAL_CT.name} is not beside the repository")
 def test_answers_for_a_real_ct(bundle: Path, tmp_path: Path) -> None:
     with tarfile.open(REAL_CT) as archive:
         archive.extractall(tmp_path, filter="data")
-    answers = run_without_torch(bundle, tmp_path)["answers"]
+    answers = run_without_torch(bundle, tmp_path)
     assert list(answers) == list(SCREENING)
     for name, answer in answers.items():
         if name == "lung_rads":
@@ -242,4 +266,4 @@ def test_answers_for_a_real_ct(bundle: Path, tmp_path: Path) -> None:
         if TASKS[name].loss == "softmax":
             assert values.sum() == pytest.approx(1.0, abs=1e-5)
         if TASKS[name].region == "one_lung":
-            assert answer["lungs"].keys() == {"left", "right"}
+            assert answer["by_lung"].keys() == {"left", "right"}

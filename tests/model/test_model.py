@@ -332,7 +332,11 @@ def test_a_voxel_without_size_is_refused(model: M3FM, mm: float) -> None:
     for ask in (model.predict, model.attention):
         with pytest.raises(ValueError, match="voxel_size is"):
             ask("emphysema", **{**inputs("emphysema"), "voxel_size": size})
-    with pytest.raises(InputError, match="a voxel of"):
-        transforms.fit_scale(
-            np.zeros((9, 9, 9), np.int16), (0, 9) * 3, (1.0, 1.0, mm), RUN.model.scales["heart"]
+    with pytest.raises(InputError, match="the voxel size is"):
+        transforms.preprocess(
+            np.zeros((9, 9, 9), np.int16),
+            (0, 9) * 3,
+            (1.0, 1.0, mm),
+            RUN.model.scales["heart"],
+            masked=False,
         )

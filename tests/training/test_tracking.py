@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from m3fm.tracking.registry import Registry
 from m3fm.tracking import runs
+from m3fm.tracking.registry import Registry
 
 
 @pytest.fixture
