@@ -32,6 +32,7 @@ SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "m3fm",
     "font.family": "DejaVu Sans",
     "font.size": 11,
+    "text.parse_math": False,
     "path.simplify": False,
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -153,7 +154,7 @@ def _to_tenths(fractions: np.ndarray) -> np.ndarray:
 
 
 def _tick(axis: Any, places: Sequence[float], labels: Sequence[str] | None = None) -> None:
-    """Put ticks at these places, with lines across the axes but where the frame is."""
+    """Put ticks at these places, with grid lines between the edges of the frame."""
     axis.set_ticks(places, [f"{place:g}" for place in places] if labels is None else labels)
     for line in (axis.get_gridlines()[0], axis.get_gridlines()[-1]):
         line.set_visible(False)
@@ -162,7 +163,7 @@ def _tick(axis: Any, places: Sequence[float], labels: Sequence[str] | None = Non
 def _svg(name: str, label: str, draw: Callable[[Any], None], width: int = SIDE) -> Markup:
     """Draw on axes of `width` pixels; return the SVG element `name`, which a screen reader calls `label`.
 
-    An artist with a gid shows its own label where the pointer is on it.
+    A line with a gid shows its label as a tooltip.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -179,13 +180,13 @@ def _svg(name: str, label: str, draw: Callable[[Any], None], width: int = SIDE) 
         draw(axes)
         for artist in figure.findobj():
             artist.set_clip_on(False)
-        titles = {artist.get_gid(): artist.get_label() for artist in axes.lines if artist.get_gid()}
+        titles = {str(line.get_gid()): str(line.get_label()) for line in axes.lines if line.get_gid()}
         figure.savefig(file, format="svg", metadata=EMPTY_METADATA)
     return _element(ElementTree.fromstring(file.getvalue()), name, label, titles)
 
 
 def _element(root: ElementTree.Element, name: str, label: str, titles: Mapping[str, str]) -> Markup:
-    """Return matplotlib's SVG as an element of a page, without what a file of its own has besides."""
+    """Return matplotlib's SVG as an element of a page, without the parts that only a file needs."""
     used = {element.attrib[LINK].removeprefix("#") for element in root.iter() if LINK in element.attrib}
     for element in list(root.iter()):
         attributes = element.attrib
