@@ -48,6 +48,18 @@ def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
     return pc.not_equal(series["instance_first"], series["instance_last"])
 
 
+def unfound_nodules(dataset: Path) -> int:
+    """Count the nodules whose slice cannot be found: no kept series of their exam has InstanceNumbers."""
+    columns = ["exam", "status", "instance_first", "instance_last"]
+    series = pq.read_table(dataset / "series.parquet", columns=columns)
+    kept = series.filter(pc.equal(series["status"], "kept"))
+    nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", "slice_number"])
+    placed = nodules.filter(pc.is_valid(nodules["slice_number"]))
+    imaged = pc.is_in(placed["exam"], kept["exam"].combine_chunks())
+    numbered = pc.is_in(placed["exam"], kept.filter(has_instance_numbers(kept))["exam"].combine_chunks())
+    return int(pc.sum(pc.and_not(imaged, numbered), min_count=0).as_py())
+
+
 def dataset_facts(dataset: Path) -> dict[str, Any]:
     """Return what a model must know of the dataset it is trained on: `regions` and `simulated`."""
     manifest = read_manifest(dataset)

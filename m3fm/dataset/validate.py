@@ -17,6 +17,7 @@ from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest
 from m3fm.dataset import measures
 from m3fm.dataset.columns import HAZARDS, classes
+from m3fm.dataset.mqa import unfound_nodules
 from m3fm.dataset.prediction_table import known_tasks
 from m3fm.dataset.tables import SPLITS
 
@@ -185,6 +186,11 @@ def _warnings(dataset: Path) -> list[str]:
     status = pq.read_table(dataset / "series.parquet", columns=["status"])["status"]
     if "kept" not in status.to_pylist():
         found.insert(0, "no series is kept: there is no volume to learn from or to test on")
+    if unfound := unfound_nodules(dataset):
+        found.append(
+            f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers:"
+            " they are not learned from or tested on"
+        )
     labels = pq.read_table(dataset / "labels.parquet", columns=["task", "split", "label"])
     rows = pd.DataFrame({name: labels[name].to_pandas() for name in ("task", "split")})
     occurring = rows.assign(label=classes(labels)).groupby(["task", "split"])["label"].nunique()

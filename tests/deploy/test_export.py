@@ -11,7 +11,10 @@ import pytest
 from deploy_samples import ELEMENTS, write_checkpoint
 
 from m3fm.clinical.tasks import TASKS, variant
+from m3fm.config.sections import RegionsConfig
+from m3fm.config.steps import EXPORT
 from m3fm.core.artifacts import Reference, seal
+from m3fm.core.code import code_digest
 from m3fm.core.errors import InputError
 from m3fm.ct.volume import Series
 from m3fm.deploy import parity
@@ -50,7 +53,9 @@ def test_graphs_give_torchs_probabilities_of_every_task(runtime: Sessions, model
 def test_the_manifest_states_tasks_lineage_and_parity(bundle: Path, checkpoint: Path) -> None:
     manifest = read(bundle)
     assert [task.name for task in manifest.tasks] == list(TASKS)
+    assert manifest.regions == RegionsConfig()
     assert manifest.lineage == {
+        "code": code_digest(EXPORT.entries),
         "checkpoint": Reference.to(checkpoint).digest,
         "dataset": "md5:0123.dir",
     }
@@ -103,9 +108,9 @@ def test_a_bundle_reads_what_its_model_was_trained_with(
     assert [(task.name, task.text) for task in predictor.bundle.tasks] == [(name, False) for name in tasks]
     found = predictor.predict(series, ELEMENTS)
     assert found == predictor.predict(series), "clinical data are not read"
-    assert "no nodule_presence, which would look for one" in found["nodule_margin"]["skipped"]
+    assert "no nodule_presence, which would look for one" in found["nodule_margin"].skipped
     given = predictor.predict(series, nodule_slice=("left", 40))
-    assert sum(given["nodule_margin"]["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
+    assert sum(given["nodule_margin"].probabilities.values()) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_no_path_of_this_machine_is_in_the_bundle(bundle: Path, checkpoint: Path, dataset: Path) -> None:
