@@ -231,10 +231,10 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (where / "params.yaml").write_text(PARAMS)
     lines = """
         m3fm run screening
-        ln -s .m3fm/store/simulate/* SOURCE
+        ln -s .m3fm/store/simulate/*/ SOURCE
         m3fm pull m3fm bundle
         cp -r "$(du -s SOURCE/images/100001/*/* | sort -n | tail -1 | cut -f2)" ct
-        ln -s .m3fm/store/curate/* dataset
+        ln -s .m3fm/store/curate/*/ dataset
     """
     run(Block("the chain", "sh", "", lines), where)
     return where
