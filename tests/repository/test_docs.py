@@ -42,7 +42,7 @@ class Block(NamedTuple):
     page: str
     language: str
     how: str
-    """Empty: run by `make test`; "integration": run with a trained model; "notest: REASON": parsed alone."""
+    """Empty: run by itself; "integration": run after the demo; "notest: REASON": parsed alone."""
     text: str
 
 
@@ -109,6 +109,13 @@ def run(block: Block, where: Path) -> None:
 def test_generated_parts_are_those_of_the_code(page):
     text = page.read_text(encoding="utf-8")
     assert text == pages.filled(text), "run `make docs`"
+
+
+def test_every_key_has_a_meaning():
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 90
+    assert [line for line in rows if line.endswith("|  |")] == []
 
 
 def test_every_generated_block_stands_on_a_page():
@@ -199,6 +206,7 @@ def test_configurations_and_task_files_are_accepted(block, tmp_path):
         read_task(tmp_path / "file.yaml")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", QUICK)
 def test_quick_blocks_run(name, tmp_path):
     for block in (block for block in ALL if block.page == name and not block.how):
@@ -231,15 +239,16 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (where / "params.yaml").write_text(PARAMS)
     lines = """
         m3fm run screening
-        ln -s .m3fm/store/simulate/* SOURCE
+        ln -s .m3fm/store/simulate/*/ SOURCE
         m3fm pull m3fm bundle
         cp -r "$(du -s SOURCE/images/100001/*/* | sort -n | tail -1 | cut -f2)" ct
-        ln -s .m3fm/store/curate/* dataset
+        ln -s .m3fm/store/curate/*/ dataset
     """
     run(Block("the chain", "sh", "", lines), where)
     return where
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("name", INTEGRATION)
 def test_blocks_run_after_the_demo(name, chain, tmp_path):
