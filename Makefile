@@ -14,15 +14,23 @@ export PYTHONUTF8 := 1
 export RUSTUP_HOME := $(M3FM_STATE)/rustup
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow bench bench-scale bench-learning lint types docs data lock clean
+.PHONY: demo test test-fast test-slow golden bench bench-scale bench-learning lint types docs data lock clean
 demo: .venv/ready
 	$(BIN)/m3fm demo
 
 test: .venv/ready
+	$(IN_STATE) $(BIN)/pytest -m "not slow" -n 2 --dist loadscope
+
+# What needs no Ray, KFP, MLflow, ONNX export or second worker (tests/conftest.py): less than two minutes.
+test-fast: .venv/ready
 	$(IN_STATE) $(BIN)/pytest -m "not slow and not integration" -n 2 --dist loadscope
 
 test-slow: .venv/ready
-	$(IN_STATE) $(BIN)/pytest -m "slow or integration"
+	$(IN_STATE) $(BIN)/pytest -m slow
+
+# What a small cohort becomes from end to end, written anew after an intended change.
+golden: .venv/ready
+	$(IN_STATE) $(BIN)/python tests/golden/test_chain.py
 
 # What takes how long, beside what it is measured against: minutes, on a machine that does nothing else.
 bench: .venv/ready

@@ -136,6 +136,7 @@ def root(tmp_path):
 
 
 # Without shrinking: an example takes files, and a small table is read as easily as a smaller one.
+@pytest.mark.integration
 @settings(
     max_examples=60,
     phases=[Phase.generate],

@@ -236,6 +236,7 @@ def test_a_segmentation_that_cannot_be_used_rejects_the_series(chest, tmp_path):
         assert str(tmp_path) not in str(caught.value), "paths may name patients"
 
 
+@pytest.mark.integration
 def test_curation_takes_regions_from_segmentations_among_the_images(tmp_path):
     """One series has a DICOM SEG of lungs and heart and one of a liver, the others a map, none, or two."""
     images = tmp_path / "images"

@@ -11,6 +11,8 @@ import pytest
 
 from m3fm.core import ray as cluster
 
+pytestmark = pytest.mark.integration
+
 
 def leftovers() -> set[Path]:
     return set(Path(tempfile.gettempdir()).glob(f"{cluster.PREFIX}*"))

@@ -21,6 +21,8 @@ from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
 from m3fm.dataset.validate import validate
 
+pytestmark = pytest.mark.integration
+
 
 def table(dataset: Path, name: str) -> pd.DataFrame:
     return pd.read_parquet(dataset / f"{name}.parquet")

@@ -26,6 +26,8 @@ from m3fm.deploy.weights import save_sharing_weights
 from m3fm.model.checkpoint import load
 from m3fm.model.m3fm import M3FM
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def model(checkpoint: Path) -> M3FM:

@@ -90,6 +90,7 @@ def test_activation_checkpointing_gives_the_same_gradients_from_less(scale):
     assert kept[1] < 0.5 * kept[0]
 
 
+@pytest.mark.integration
 def test_texts_of_many_lengths_are_compiled_for_any_length(model):
     """Past its limit of compilations the compiler would go on without compiling; here it raises then."""
     torch.compiler.reset()
@@ -110,6 +111,7 @@ def test_texts_of_many_lengths_are_compiled_for_any_length(model):
                 mae(name, given["images"], given["voxel_size"], noise, slices).backward()
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("scale", list(OF_SCALE))
 def test_the_compiler_takes_encoders_whole(model, scale):
     """`fullgraph` raises at any graph break; the backend leaves out only the code generation of C++."""
@@ -125,6 +127,7 @@ def test_the_compiler_takes_encoders_whole(model, scale):
         assert isinstance(part, Transformer)
 
 
+@pytest.mark.integration
 def test_the_compiler_takes_mae_whole(model):
     torch.compiler.reset()
     mae = MAE(model.ctvit, RUN.pretrain, RUN.model.width)

@@ -23,6 +23,8 @@ from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
 from m3fm.questions.grammar import task_id_questions
 from m3fm.training.recipe import learning_rate, parameter_groups
 
+pytestmark = pytest.mark.integration
+
 STEPS, QUESTIONS_A_STEP = 260, 240
 NAMES = list(TASKS)
 

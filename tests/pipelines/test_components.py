@@ -61,6 +61,7 @@ def test_readme_is_that_of_the_signature(name):
     assert "None" not in found
 
 
+@pytest.mark.integration
 def test_component_gives_what_the_function_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     tiny = preset("tiny")
     small = SimulateConfig(patients=1, rows=32, slices=(64, 64))

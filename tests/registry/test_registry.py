@@ -19,6 +19,8 @@ from m3fm.core.files import file_digest
 from m3fm.evaluation.evaluate import evaluate
 from m3fm.tracking.registry import EXPERIMENT, Registry, Version
 
+pytestmark = pytest.mark.integration
+
 PARAMS = {"preset": "tiny", "model": {"width": 96, "scales": {"heart": {"shape": [32, 32, 32]}}}}
 DVC = "md5:0123456789abcdef0123456789abcdef.dir"
 

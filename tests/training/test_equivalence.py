@@ -25,6 +25,8 @@ from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.loop import Worker
 from m3fm.training.planner import Unit, assign
 
+pytestmark = pytest.mark.integration
+
 RUN = preset("tiny")
 OPTIMIZER = OptimizerConfig(steps=10, warmup=2, lr=0.001, checkpoint_every=10, layer_decay=0.9)
 MICRO_BATCHES = 2

@@ -88,6 +88,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("size", [2, 3])
 def test_workers_together_do_what_one_does_alone(alone: Path, tmp_path: Path, size: int) -> None:
     mp.spawn(run, args=(size, tmp_path / "many"), nprocs=size)
@@ -138,6 +139,7 @@ def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -
     ).read_text()
 
 
+@pytest.mark.integration
 def test_other_workers_than_before_go_on(alone: Path, tmp_path: Path) -> None:
     def interrupt(row: StepMetrics, durable: bool) -> None:
         if row["step"] == 4:
@@ -232,6 +234,7 @@ def diverge(rank: int, size: int, directory: Path) -> None:
         (directory / f"{rank}.txt").write_text(str(error))
 
 
+@pytest.mark.integration
 def test_every_worker_names_the_batch_that_one_of_them_had(tmp_path: Path) -> None:
     mp.spawn(diverge, args=(2, tmp_path), nprocs=2)
     said = {(tmp_path / f"{rank}.txt").read_text() for rank in range(2)}

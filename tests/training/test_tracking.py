@@ -7,6 +7,8 @@ import pytest
 from m3fm.tracking import runs
 from m3fm.tracking.registry import Registry
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
