@@ -10,7 +10,7 @@ import typer
 from m3fm.cli.app import STEPS, AsJson, app
 from m3fm.core.errors import InputError
 
-dataset = typer.Typer(no_args_is_help=True, help="Compare two datasets; tell salts apart.")
+dataset = typer.Typer(no_args_is_help=True, help="Compare datasets; print what they depend on.")
 app.add_typer(dataset, name="dataset", rich_help_panel=STEPS)
 
 SIDES = ("before", "after", "added", "removed")
@@ -44,6 +44,17 @@ def salt() -> None:
     from m3fm.privacy.pseudonyms import Salt
 
     typer.echo(Salt.of_environment().fingerprint)
+
+
+@dataset.command()
+def depends() -> None:
+    """Print, as JSON, what results depend on that DVC cannot see: the salt, and by step code and libraries."""
+    from m3fm.config.steps import STORED
+    from m3fm.core.files import to_json
+    from m3fm.privacy.pseudonyms import Salt
+
+    steps = {step.name: step.key(step.depends_on(None)) for step in STORED}
+    typer.echo(to_json({"salt": Salt.of_environment().fingerprint, **steps}), nl=False)
 
 
 def _show(changes: dict[str, Any]) -> None:
