@@ -1,0 +1,56 @@
+"""The README's three lines of Python, where `m3fm[cpu]` alone is installed, on a real CT."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+REAL_CT = ROOT.parent / "shared/data/chest_ct_A0001_B_64sl.tar.gz"
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment with nothing but `m3fm[cpu]` in it."""
+    home = tmp_path_factory.mktemp("cpu") / "venv"
+    venv.create(home, with_pip=True)
+    lock = ROOT / "requirements.lock"
+    install = [home / "bin" / "pip", "install", "--quiet", "-c", lock, f"{ROOT}[cpu]"]
+    subprocess.run(install, check=True, cwd=home)
+    return home / "bin" / "python"
+
+
+def readme_lines() -> str:
+    """Return the first block of Python in the README."""
+    (block, *_) = re.findall(r"```python[^\n]*\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    return block
+
+
+@pytest.mark.slow
+@pytest.mark.integration
+@pytest.mark.skipif(not REAL_CT.is_file(), reason=f"{REAL_CT.name} is not beside the repository")
+def test_the_front_door_without_torch(python: Path, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "bundle").symlink_to(bundle)
+    with tarfile.open(REAL_CT) as archive:
+        archive.extractall(tmp_path / "ct", filter="data")
+    code = readme_lines() + "\nprint(type(answers).__name__, len(answers))\n"
+    done = subprocess.run([python, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "Answers 17"
+    missing = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True)
+    assert "No module named 'torch'" in missing.stderr
+    quick = subprocess.run(
+        [
+            python,
+            "-c",
+            "import time, sys; t = time.perf_counter(); import m3fm; print('numpy' in sys.modules)",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert quick.stdout.strip() == "False"
+    assert sys.version_info[:2] >= (3, 11)
