@@ -1,1 +1,1 @@
-"""Rows: one adapter per source of exams, their labels, and the split of their patients."""
+"""The sources of exams, one adapter each, the labels of the exams, and the split of the patients."""

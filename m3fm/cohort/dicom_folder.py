@@ -1,4 +1,4 @@
-"""A folder of DICOM files and nothing else: exams of unknown patients, for testing only."""
+"""The source `dicom`: a folder of DICOM files without tables, for testing only."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,47 +15,47 @@ if TYPE_CHECKING:
     from m3fm.ct.volume import Series
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-"""How the SOP classes of all screenshots begin."""
+"""Beginning of the SOP class UIDs of all secondary captures (screenshots)."""
 REFORMATS = {"REFORMATTED", "MPR", "PROJECTION IMAGE"}
-"""Values of ImageType."""
+"""Values of ImageType that mark reformats and projections of other slices."""
 
 
 class DicomFolder:
-    """Images without tables: curation makes exams without labels from the series' headers."""
+    """Images without tables; curation makes exams without labels from the series' headers."""
 
     name = "dicom"
     test_only = True
     simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where there is none."""
+        """Open the folder; raises InputError where it does not exist. Without labels, no choice applies."""
         if not root.is_dir():
-            raise InputError(f"{root} is no folder: give the folder that holds the DICOM files")
+            raise InputError(f"{root} is not a folder; pass the folder that holds the DICOM files")
         self.root = root
 
     def site(self, series: "Series") -> str:
-        """Headers are not trusted to name the institution."""
+        """Return "external"; headers are not trusted to name the institution."""
         return "external"
 
     def exams(self) -> list[ExamRecord]:
-        """None: no tables tell of the exams."""
+        """Return an empty list: without tables no exam is known."""
         return []
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below the folder."""
+        """Return every file below the folder."""
         return files_below(self.root)
 
     def digest(self) -> str:
-        """SHA-256 of the files' names and sizes."""
+        """Return the SHA-256 of the files' names and sizes."""
         return listing_digest(self.root, self.image_paths())
 
     def listing(self) -> "pa.Table":
-        """Every series below the folder."""
+        """Return every series below the folder, from the headers."""
         return listing_of_headers(self.image_paths())
 
 
 def listing_of_headers(paths: Iterable[Path]) -> "pa.Table":
-    """The series that files hold, by the header of the first file of each; no pixel is read."""
+    """List the series in files (`selection.LISTING`) from the first header of each; no pixel is read."""
     import pyarrow as pa
     import pydicom
 

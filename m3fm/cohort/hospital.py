@@ -1,8 +1,8 @@
-"""A hospital's own table, read by a mapping file; DICOM below `images`.
+"""The source `hospital`: a hospital's own table, read by a mapping file, and DICOM below `images`.
 
-The folder holds mapping.yaml, the table of exams (CSV or parquet) that it names, where nodules are mapped
-their table, and the images. What the mapping may say is in `m3fm.cohort.mapping`. Columns that it does not
-name are not read, so names and dates stay where they are.
+The folder holds mapping.yaml, the table of exams (CSV or parquet) that it names, the table of nodules if one
+is mapped, and the images. `m3fm.cohort.mapping` documents the mapping. Columns that it does not name are not
+read, so names and dates do not enter the program.
 """
 
 from collections import Counter, defaultdict
@@ -40,7 +40,7 @@ class HospitalSource:
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
         """Open the folder; raises InputError where the mapping, a table or a column is missing.
 
-        The table says what happened, so nothing of `choices` applies.
+        The table states the events itself, so none of the `choices` applies.
         """
         self.root, self.images = root, root / "images"
         self.mapping = read_mapping(root / MAPPING)
@@ -52,18 +52,18 @@ class HospitalSource:
         columns += [mapping.cancer_side] if mapping.cancer_side else []
         days = [day for risk in mapping.risks.values() for day in (risk.event_days, risk.followup_days)]
         self._exams = self._table(mapping.table, keys, columns, days)
-        self._identified(self._exams, mapping.patient_id)
+        self._require_identifiers(self._exams, mapping.patient_id)
         for key in (mapping.study_uid, mapping.exam):
             if key:
-                self._identified(self._exams, key)
-                self._unique(key)
+                self._require_identifiers(self._exams, key)
+                self._require_unique(key)
 
     def site(self, series: "Series") -> str:
-        """The name that the mapping gives."""
+        """Return the name that the mapping states."""
         return self.name
 
     def exams(self) -> list[ExamRecord]:
-        """Every row of the table, by patient and timepoint."""
+        """Return an exam for every row of the table, in the order of patient and timepoint."""
         table, mapping = self._exams, self.mapping
         elements = {
             name: _element(table, ELEMENTS[name], column) for name, column in mapping.elements.items()
@@ -88,7 +88,7 @@ class HospitalSource:
                     study_uid=studies[row],
                     elements=_known(elements, row),
                     findings={name: value for name, value in found.items() if name != "covid19"},
-                    # That there is one says nothing of where: then no lung is known to be clear.
+                    # A nodule without a place: no lung is then known to be clear.
                     nodules=nodules[row] or [Nodule(number=1)] * found.get("nodule_presence", 0),
                     risks=_known(risks, row),
                     cancer_side=sides[row],
@@ -99,24 +99,24 @@ class HospitalSource:
         return sorted(records, key=lambda record: (record.patient_id, record.timepoint))
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below `images`."""
+        """Return every file below `images`."""
         return images_below(self.images)
 
     def digest(self) -> str:
-        """SHA-256 over the bytes of the mapping and the tables, and the images' names and sizes."""
+        """Return the SHA-256 of the mapping's and the tables' bytes, and of the images' names and sizes."""
         nodules = [self.mapping.nodules.table] if self.mapping.nodules else []
         names = [MAPPING, self.mapping.table, *nodules]
         contents = [f"{name} {file_digest(self.root / name)}" for name in names]
         return listing_digest(self.root, self.image_paths(), contents)
 
     def listing(self) -> "pa.Table":
-        """Every series of the images, by their headers: the table lists exams only."""
+        """Return every series of the images, from the headers: the table lists exams alone."""
         return listing_of_headers(self.image_paths())
 
     def _table(
         self, name: str, keys: Sequence[str | None], columns: Sequence[Column], days: Sequence[str] = ()
     ) -> Table:
-        """The columns that are mapped, with nothing in the cells that the mapping calls missing."""
+        """Read the mapped columns of a table; cells that the mapping calls missing become empty."""
         wanted = {key.lower() for key in (*keys, *days) if key}
         wanted |= {column.column.lower() for column in columns}
         wanted |= {column.age_column.lower() for column in columns if column.age_column}
@@ -126,30 +126,33 @@ class HospitalSource:
         cells = table.cells.apply(lambda column: column.mask(column.str.lower().isin(missing), ""))
         return Table(path, cells)
 
-    def _identified(self, table: Table, column: str) -> None:
+    def _require_identifiers(self, table: Table, column: str) -> None:
         """Raise InputError where a row has no identifier."""
         for row, text in enumerate(table.texts(column.lower())):
             if not text:
-                raise InputError(f"{table.path}, row {row + 1}, {column}: empty; every row needs one")
+                raise InputError(
+                    f"{table.path}, row {row + 1}, {column}: empty; every row needs an identifier"
+                )
 
-    def _unique(self, column: str) -> None:
+    def _require_unique(self, column: str) -> None:
         """Raise InputError where two exams have the same identifier."""
         again = [text for text, count in Counter(self._exams.texts(column.lower())).items() if count > 1]
         if again:
             raise InputError(
-                f"{self._exams.path}, {column}: {len(again)} stand in several rows; a row is an exam"
+                f"{self._exams.path}, {column}: identifiers that several rows have: {len(again)};"
+                " give each exam one row"
             )
 
     def _patients(self) -> list[str]:
         return self._exams.texts(self.mapping.patient_id.lower())
 
     def _timepoints(self) -> list[int]:
-        """The mapped numbers, or else those that count each patient's exams."""
+        """Return the mapped numbers; without a mapping, count each patient's exams from 0."""
         if self.mapping.timepoint:
             numbers = self._exams.keys(self.mapping.timepoint.lower(), range(100))
             if len(set(zip(self._patients(), numbers))) < len(numbers):
                 raise InputError(
-                    f"{self._exams.path}, {self.mapping.timepoint}: a patient has two exams of one number"
+                    f"{self._exams.path}, {self.mapping.timepoint}: a patient has two exams with one number"
                 )
             return numbers
         seen: Counter[str] = Counter()
@@ -160,7 +163,7 @@ class HospitalSource:
         return numbers
 
     def _lung_rads(self, nodules: list[list[Nodule]]) -> list[int | None]:
-        """The categories that the reports state; without a nodule that is described, 1 alone is a label."""
+        """Return the categories that the reports state; without a described nodule, 1 alone is a label."""
         column = self.mapping.labels.get("lung_rads")
         if column is None:
             return [None] * len(nodules)
@@ -168,7 +171,7 @@ class HospitalSource:
         return [category if found or category == 1 else None for category, found in zip(categories, nodules)]
 
     def _nodules(self) -> list[list[Nodule]]:
-        """The nodules of each exam, in the order of their table; raises InputError at one of no exam."""
+        """Return each exam's nodules, in the table's order; raises InputError where one has no exam."""
         mapped, exam = self.mapping.nodules, self.mapping.exam
         if mapped is None or exam is None:
             return [[] for _ in self._exams.cells.index]
@@ -190,7 +193,7 @@ class HospitalSource:
         for row, name in enumerate(table.texts(mapped.exam.lower())):
             if name not in exams:
                 raise InputError(
-                    f"{table.path}, row {row + 1}, {mapped.exam}: of no exam of {self._exams.path}"
+                    f"{table.path}, row {row + 1}, {mapped.exam}: not an exam of {self._exams.path}"
                 )
             slice_number = slices[row]
             nodule = Nodule(
@@ -208,7 +211,7 @@ class HospitalSource:
 
 
 def _read_parquet(path: Path, wanted: set[str]) -> Table:
-    """The columns of a parquet file as text, named in lower case."""
+    """Read columns of a parquet file as text; `wanted` and the names in the table are in lower case."""
     if not path.is_file():
         raise InputError(f"{path} is missing: put the table there")
     try:
@@ -228,7 +231,7 @@ def _known(columns: Mapping[str, list[T | None]], row: int) -> dict[str, T]:
 
 
 def _texts(table: Table, column: Column, allowed: Mapping[str, T]) -> list[T | None]:
-    """What a column's texts stand for: by `values` where they are mapped, else the names themselves."""
+    """Decode a column's texts by the mapped `values`, or by the names in `allowed` without a mapping."""
     known = {name.lower(): value for name, value in allowed.items()}
     named = {text: known[name.lower()] for text, name in column.values.items()}
     return table.named(column.column.lower(), named or allowed)
@@ -239,7 +242,7 @@ def _optional(table: Table, column: Column | None, allowed: Mapping[str, T]) -> 
 
 
 def _element(table: Table, element: Element, column: Column) -> list[Value | None]:
-    """An element's values, one per exam."""
+    """Return an element's values, one per exam."""
     match element.kind:
         case "number":
             factor = UNITS.get((element.unit, column.unit), 1.0)
@@ -250,10 +253,10 @@ def _element(table: Table, element: Element, column: Column) -> list[Value | Non
         case "relative":
             return list(_texts(table, column, YES_NO))
     ages = table.numbers(column.age_column.lower()) if column.age_column else [None] * len(table.cells)
-    told = _texts(table, column, YES_NO)
+    answers = _texts(table, column, YES_NO)
     return [
         None if had is None else NEVER if not had else AGE_UNKNOWN if age is None else age
-        for had, age in zip(told, ages)
+        for had, age in zip(answers, ages)
     ]
 
 

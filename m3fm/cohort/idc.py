@@ -1,11 +1,10 @@
-"""NLST's CT as the Imaging Data Commons (IDC) publishes it: an index of all series, and downloaded images.
+"""The source `idc`: NLST's CT as the Imaging Data Commons publishes it, an index and downloaded images.
 
-The index is the file `idc_index.parquet` of the PyPI package `idc-index-data`, a row per series. Read are
-collection_id, analysis_result_id, Modality, PatientID, StudyInstanceUID, SeriesInstanceUID, sop_class_name,
-SeriesDescription and instanceCount. It has no clinical data and no labels: with NLST's own tables, put the
+The index is the file `idc_index.parquet` of the PyPI package `idc-index-data`, one row per series. COLUMNS
+and collection_id are read. It has neither clinical data nor labels: if you have NLST's own tables, put the
 images below their folder and use the kind nlst.
 
-NLST wrote a grammar into SeriesDescription, fields between commas. The first is the screening year (0 to 2,
+NLST's SeriesDescription has a grammar, fields separated by commas. The first is the screening year (0 to 2,
 equal to the year of every study's shifted date). The second has the first letters of DICOM's ImageType:
 Original or Derived, Primary or Secondary, then Axial, Localizer, Reformatted or Projection.
 """
@@ -38,14 +37,14 @@ COLUMNS = (
 
 
 class IdcSource:
-    """A folder of the index and images; or the index's file alone, for a look at what there is."""
+    """A folder with the index and images, or the index file alone, for a look at the series."""
 
     name = "idc"
     test_only = False
     simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open a folder that holds idc_index.parquet and images, or an index; raises InputError."""
+        """Open a folder with idc_index.parquet and images, or an index; raises InputError without one."""
         self.root = root
         self.index = root / INDEX if root.is_dir() else root
         self.images = root / "images"
@@ -55,11 +54,11 @@ class IdcSource:
             )
 
     def site(self, series: "Series") -> str:
-        """Centres are not published."""
+        """Return "nlst"; IDC does not publish the centres."""
         return COLLECTION
 
     def exams(self) -> list[ExamRecord]:
-        """An exam for every patient and screening year with an original CT series; none has labels."""
+        """Return an exam without labels for every patient and screening year with an original CT series."""
         import pyarrow.compute as pc
 
         rows = self._read()
@@ -78,22 +77,22 @@ class IdcSource:
             ExamRecord(
                 patient_id=patient,
                 timepoint=year,
-                # Some patients came twice in a year; curation then goes by the year.
+                # Some patients have two studies in a year; curation then matches them by the year.
                 study_uid=next(iter(uids)) if len(uids) == 1 else None,
             )
             for (patient, year), uids in sorted(studies.items())
         ]
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below `images`."""
+        """Return every file below `images`."""
         return images_below(self.images)
 
     def digest(self) -> str:
-        """SHA-256 of the index's bytes and the images' names and sizes."""
+        """Return the SHA-256 of the index's bytes and the images' names and sizes."""
         return listing_digest(self.root, self.image_paths(), [f"{INDEX} {file_digest(self.index)}"])
 
     def listing(self) -> "pa.Table":
-        """Every series of NLST in the index, results of analyses and pathology slides included."""
+        """Return every NLST series of the index, results of analyses and pathology slides included."""
         import pyarrow.compute as pc
 
         from m3fm.cohort.selection import listing
@@ -114,7 +113,7 @@ class IdcSource:
         )
 
     def _read(self) -> "pa.Table":
-        """The columns that are used, of NLST's rows; raises InputError where the file has others."""
+        """Read COLUMNS of NLST's rows; raises InputError where the file lacks one or is not parquet."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -122,19 +121,19 @@ class IdcSource:
             absent = {"collection_id", *COLUMNS} - set(pq.read_schema(self.index).names)
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise InputError(f"{self.index} is no index of IDC ({reason}): give {INDEX}") from error
+            raise InputError(f"{self.index} is not an index of IDC ({reason}); pass {INDEX}") from error
         if absent:
-            raise InputError(f"{self.index} has no column {', '.join(sorted(absent))}: give IDC's {INDEX}")
+            raise InputError(f"{self.index} has no column {', '.join(sorted(absent))}; pass IDC's {INDEX}")
         return pq.read_table(self.index, columns=list(COLUMNS), filters=[("collection_id", "==", COLLECTION)])
 
 
 def installed_index() -> Path:
-    """The index of the package idc-index-data; raises InputError where it is not installed."""
+    """Return the path of idc-index-data's index; raises InputError where the package is not installed."""
     try:
         return Path(str(importlib.resources.files("idc_index_data").joinpath(INDEX)))
     except ModuleNotFoundError as error:
         raise InputError(
-            "no index is given and none is installed: pip install idc-index-data, or name one by --index"
+            "no index is given or installed: pip install idc-index-data, or pass one with --index"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""From what a trial recorded to what a task is asked: the formulas of the labels.
+"""The formulas of the labels: from the records of a trial to the answers of the tasks.
 
 Cancer risk follows Sybil (Mikhael et al. 2023), whose labels OpenM3Chest carries; the risk of death from
 cardiovascular disease has the same form, with the day of death as the event.
@@ -21,36 +21,36 @@ CHEST_FINDINGS = {
     60: "cvd_diagnosis",
     61: "reticular_fibrosis_scar",
 }
-"""Tasks by NLST's code of an abnormality (sct_ab_desc)."""
+"""Task names by NLST's code of an abnormality (sct_ab_desc)."""
 
 NODULES = (51, 52, 62)
-"""A nodule of 4 mm or more, which comes with lobe, slice, size, margin and attenuation; micronodules; and six
-or more nodules that are not suspicious. Of the last two it is not said where they are."""
+"""Codes (sct_ab_desc) of a nodule of 4 mm or more, with lobe, slice, size, margin and attenuation; of
+micronodules; and of six or more nodules that are not suspicious. The last two have no recorded place."""
 
 LOBES = {1: "RUL", 2: "RML", 3: "RLL", 4: "LUL", 5: "LUL", 6: "LLL"}
-"""By sct_epi_loc; the lingula (5) is a part of the left upper lobe."""
+"""Lobes by sct_epi_loc; the lingula (5) is a part of the left upper lobe."""
 ATTENUATIONS = {1: "solid", 2: "ground glass", 3: "other", 4: "other", 6: "other", 7: "other", 9: "other"}
-"""By sct_pre_att; the paper counts part-solid, fluid, fat and undetermined among the others."""
+"""Attenuations by sct_pre_att; the paper counts part-solid, fluid, fat and undetermined as other."""
 MARGINS = {1: "spiculated", 2: "smooth", 3: "poorly defined", 9: "undetermined"}
-"""By sct_margins."""
+"""Margins by sct_margins."""
 
 SIZES_MM = (4.0, 6.0, 8.0, 15.0, 30.0)
-"""Upper ends, inclusive, of all size classes but the last."""
+"""Upper ends in mm, inclusive, of all size classes but the last."""
 
 SIDES = {
     "left": ("loclhil", "loclup", "loclin", "locllow", "loclmsb"),
     "right": ("locrhil", "locrup", "locrmid", "locrlow", "locrmsb"),
 }
-"""Columns that place a cancer in a lung; carina, mediastinum, other and unknown do not."""
+"""Columns that place a cancer in a lung; those of carina, mediastinum, other and unknown do not."""
 DAYS_A_YEAR = 365
 
 
 def risk(event_day: int | None, followup_day: int | None, scan_day: int | None) -> Risk | None:
-    """Labels and mask for 1 to 6 years after a scan; days count from randomisation, None is unknown.
+    """Compute labels and mask for 1 to 6 years after a scan; days count from randomisation, None is unknown.
 
-    The years that count end with that of the event, or else with the one in which follow-up ended (Sybil's
-    rule; 727 days of follow-up count as two years). None where the scan's day is not known or before
-    randomisation, the event or the end of follow-up came before the scan, or neither is known.
+    The last year that counts is that of the event, or else the one in which follow-up ended (Sybil's rule;
+    727 days of follow-up count as two years). Returns None where the scan's day is unknown or before
+    randomisation, the event or the end of follow-up came before the scan, or both are unknown.
     """
     if scan_day is None or scan_day < 0:
         return None
@@ -70,7 +70,7 @@ def risk(event_day: int | None, followup_day: int | None, scan_day: int | None) 
 
 
 def cardiovascular_death_day(icd10: str, death_day: int | None, prefixes: Iterable[str]) -> int | None:
-    """Day of a death whose underlying cause, an ICD-10 code with or without its dot, begins with a prefix."""
+    """Return the day of death if its cause, an ICD-10 code with or without its dot, begins with a prefix."""
     code = _plain_code(icd10)
     return death_day if code.startswith(tuple(map(_plain_code, prefixes))) else None
 
@@ -82,7 +82,7 @@ def _plain_code(icd10: str) -> str:
 def covid19(
     positive_days: Iterable[int], negative_days: Iterable[int], before: int, after: int
 ) -> int | None:
-    """1 with a positive test near the scan, 0 with negative ones only, None with neither.
+    """Return 1 with a positive test near the scan, 0 with only negative ones, None without tests near it.
 
     Days count from the scan to the test; near is from `before` days before the scan to `after` days after it.
     """
@@ -99,10 +99,10 @@ _BARE = re.compile(r"\s*([0-4])[ABX]?S?\s*")
 
 
 def lung_rads(text: str) -> int | None:
-    """The Lung-RADS category that a report states, 1 to 4: 4A, 4B and 4X are 4 (paper, Fig. 3a), 2S is 2.
+    """Parse the Lung-RADS category of a report, 1 to 4: 4A, 4B and 4X are 4 (paper, Fig. 3a), 2S is 2.
 
-    `text` is a report or the category alone. None where it states none, 0 (incomplete), or several, of which
-    all but one are those of earlier exams.
+    `text` is a report or the category alone. Returns None where it states no category, 0 (incomplete), or
+    several different ones, of which all but one belong to earlier exams.
     """
     upper = text.upper()
     bare = _BARE.fullmatch(upper)
@@ -111,16 +111,16 @@ def lung_rads(text: str) -> int | None:
 
 
 def cancer_side(locations: Iterable[str]) -> str | None:
-    """The lung or lungs of a cancer, from the loc* columns that are set; None where none tells the side."""
+    """Return the lung of a cancer from the loc* columns that are set; None where no column states a lung."""
     found = set(locations)
     sides = [side for side in LUNGS if found & set(SIDES[side])]
     return "both" if len(sides) == 2 else sides[0] if sides else None
 
 
 def findings(codes: Iterable[int]) -> dict[str, int]:
-    """0 or 1 for each task that a report answers, from the codes of the abnormalities that it lists.
+    """Return 0 or 1 for each task that a report answers, from the codes of the abnormalities that it lists.
 
-    Only for an exam that was read: what a reader does not list is not there.
+    Valid only for an exam that was read: an abnormality that its reader does not list is absent.
     """
     listed = set(codes)
     present = {task: int(code in listed) for code, task in CHEST_FINDINGS.items()}
@@ -128,12 +128,12 @@ def findings(codes: Iterable[int]) -> dict[str, int]:
 
 
 def lung_of(lobe: str) -> str:
-    """ "left" or "right"."""
+    """Return the lung of a lobe, "left" or "right"."""
     return "left" if lobe.startswith("L") else "right"
 
 
 def clear_lungs(nodules: Iterable[Nodule]) -> tuple[str, ...]:
-    """The lungs that a read exam says to be free of nodules: none where some nodule's lobe is not known."""
+    """Return the lungs without nodules in an exam that was read; none where a nodule's lobe is unknown."""
     lobes = {nodule.lobe for nodule in nodules}
     if None in lobes:
         return ()
@@ -141,7 +141,7 @@ def clear_lungs(nodules: Iterable[Nodule]) -> tuple[str, ...]:
 
 
 def nodule_labels(nodule: Nodule) -> dict[str, int]:
-    """Index of the answer for each task that characterises the nodule; a task is left out where unknown."""
+    """Return the index of the answer for each task on the nodule; tasks without an answer are left out."""
     answers = {
         "nodule_location": nodule.lobe,
         "nodule_attenuation": nodule.attenuation,

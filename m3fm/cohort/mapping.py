@@ -1,12 +1,12 @@
-"""The mapping file of a hospital's table: which column holds what, and what its texts stand for.
+"""The mapping file of a hospital's table: the column of each value, and the meaning of its texts.
 
-name: site-a                      # what the dataset calls the site; a code, not the institution's name
+name: site-a                      # name of the site in the dataset; a code, not the institution's name
 test_only: true                   # the default: no model learns from an independent site
 table: exams.csv                  # CSV or parquet, one row per exam, beside this file
-missing: [NA, unknown]            # cells that say nothing, beside empty ones
+missing: [NA, unknown]            # texts of cells without a value, beside empty ones
 patient_id: MRN
 study_uid: StudyInstanceUID       # links images to exams
-elements:                         # names and values: m3fm/clinical.py
+elements:                         # names and values: m3fm/clinical/elements.py
   age: {column: Age}
   height: {column: Height, unit: cm}
   gender: {column: Sex, values: {M: Male, F: Female}}
@@ -39,33 +39,34 @@ from m3fm.core.errors import InputError
 from m3fm.core.files import read_yaml
 
 YES_NO = {"yes": True, "no": False, "true": True, "false": False, "1": True, "0": False}
-"""What yes and no are called in a mapping, and in columns without `values`; in any case."""
+"""Words for yes and no in a mapping, and in columns without `values`; in any case."""
 UNITS = {("inches", "cm"): 1 / 2.54, ("pounds", "kg"): 1 / 0.45359237}
-"""What one of the second unit is in the first."""
+"""Factors that convert the second unit of a key to the first."""
 FINDINGS = ("nodule_presence", *CHEST_FINDINGS.values(), "covid19")
 RISKS = tuple(task.name for task in TASKS.values() if task.loss == "hazard")
 
 
 class Column(Config):
-    """A column, and what its texts stand for where they are not the value itself."""
+    """A column, and the meaning of its texts where they are not the value itself."""
 
     column: str
     values: dict[str, str] = Field(default_factory=dict)
+    """Values by the texts that stand for them; without any, the texts are the values."""
     unit: str = ""
-    """Of a number that is in another unit than the element's."""
+    """Unit of a number, if it is another than the element's."""
     age_column: str | None = None
-    """Of a disease or cancer: the column of the age at diagnosis."""
+    """Column of the age at diagnosis, for a disease or a cancer."""
 
 
 class RiskColumns(Config):
-    """Days from the scan to the event, and to the end of follow-up; an empty cell is no event."""
+    """The columns of the days from the scan to the event (empty: none) and to the end of follow-up."""
 
     event_days: str
     followup_days: str
 
 
 class NoduleTable(Config):
-    """The table of nodules; what is not mapped is not known."""
+    """The table of nodules; a property without a column is unknown."""
 
     table: str
     exam: str
@@ -75,12 +76,12 @@ class NoduleTable(Config):
     long_mm: Column | None = None
     short_mm: Column | None = None
     slice_number: Column | None = None
-    """DICOM InstanceNumber."""
+    """Column of the DICOM InstanceNumber of the nodule's slice."""
     new: Column | None = None
 
 
 class Mapping(Config):
-    """What `mapping.yaml` says."""
+    """The content of `mapping.yaml`."""
 
     name: str = Field(pattern="^[a-z][a-z0-9-]*$")
     test_only: bool = True
@@ -89,7 +90,7 @@ class Mapping(Config):
     patient_id: str
     study_uid: str | None = None
     timepoint: str | None = None
-    """A number from 0; without, exams are numbered in the order of the table."""
+    """Column of the exam's number from 0; without one, exams are numbered in the order of the table."""
     exam: str | None = None
     elements: dict[str, Column] = Field(default_factory=dict)
     labels: dict[str, Column] = Field(default_factory=dict)
@@ -99,21 +100,19 @@ class Mapping(Config):
 
 
 def read_mapping(path: Path) -> Mapping:
-    """Read a mapping; raises InputError that names the key, and what may stand there."""
+    """Read a mapping; raises InputError, which names the key and the allowed values."""
     if not path.is_file():
-        raise InputError(
-            f"{path} is missing: it says what the columns of the table are (m3fm/cohort/mapping.py)"
-        )
+        raise InputError(f"{path} is missing: write it; m3fm/cohort/mapping.py documents its keys")
     try:
         mapping = Mapping.model_validate(read_yaml(path, as_text=True))
     except ValidationError as error:
-        raise InputError(f"{path}, {_first(error)}") from error
+        raise InputError(f"{path}, {_first_problem(error)}") from error
     for problem in _problems(mapping):
         raise InputError(f"{path}, {problem}")
     return mapping
 
 
-def _first(error: ValidationError) -> str:
+def _first_problem(error: ValidationError) -> str:
     first = error.errors()[0]
     where = [str(part) for part in first["loc"]]
     if first["type"] != "extra_forbidden":
@@ -123,11 +122,11 @@ def _first(error: ValidationError) -> str:
         allowed = {"risks": RiskColumns, "nodules": NoduleTable}.get(where[0], Column)
     if where[0] == "nodules" and len(where) > 2:
         allowed = Column
-    return f"{'.'.join(where)} is no key; there are {', '.join(allowed.model_fields)}"
+    return f"{'.'.join(where)} is not a key; known keys: {', '.join(allowed.model_fields)}"
 
 
 def _problems(mapping: Mapping) -> Iterable[str]:
-    """What names and values of the mapping are not known."""
+    """Yield a message for every name and value of the mapping that is unknown or does not fit."""
     yield from _unknown("elements", mapping.elements, ELEMENTS)
     yield from _unknown("labels", mapping.labels, (*FINDINGS, "lung_rads"))
     yield from _unknown("risks", mapping.risks, RISKS)
@@ -137,7 +136,7 @@ def _problems(mapping: Mapping) -> Iterable[str]:
         if element.kind != "number":
             yield from _unknown(f"elements.{name}.values", column.values.values(), allowed)
         elif column.values:
-            yield f"elements.{name}.values: a number has none"
+            yield f"elements.{name}.values: a number has none; leave it out"
         if column.unit and element.unit != column.unit and (element.unit, column.unit) not in UNITS:
             units = [element.unit, *(unit for known, unit in UNITS if known == element.unit)]
             yield f"elements.{name}.unit: {column.unit!r} is not one of {', '.join(units)}"
@@ -147,7 +146,7 @@ def _problems(mapping: Mapping) -> Iterable[str]:
         if name != "lung_rads":
             yield from _unknown(f"labels.{name}.values", column.values.values(), YES_NO)
         elif mapping.nodules is None:
-            yield "labels.lung_rads: map nodules too, the report that this task reads is made of them"
+            yield "labels.lung_rads: map nodules too; the report that this task reads is made of them"
     if mapping.cancer_side is not None:
         yield from _unknown("cancer_side.values", mapping.cancer_side.values.values(), (*LUNGS, "both"))
     if mapping.nodules is not None:

@@ -1,7 +1,7 @@
-"""The Medical Imaging and Data Resource Center (MIDRC): tables of its Gen3 portal, and DICOM below `images`.
+"""The source `midrc`: tables of the Gen3 portal of the Medical Imaging and Data Resource Center, and DICOM.
 
-Read are the TSV files of these nodes below `tables`, as the portal exports them (names of columns in any
-case; what stands in brackets may be missing):
+DICOM files are below `images`; below `tables` are the TSV files of these nodes, as the portal exports them
+(names of columns in any case; tables and columns in brackets may be missing):
 
 case            submitter_id, [sex, race, ethnicity, age_at_index, site_id]
 imaging_study   submitter_id, cases.submitter_id, study_uid, [age_at_imaging, days_to_study,
@@ -13,7 +13,7 @@ ct_series_file  [the whole table; for m3fm cohort] series_uid, imaging_studies.s
 
 An exam is an imaging study. Its COVID-19 label comes from RT-PCR and rapid antigen tests (paper, Results:
 Multimodal multitask datasets) near the scan; how near is a choice (`LabelConfig`), because the paper does not
-say. The case's covid19_positive, which means ever positive, is not used.
+state it. The case's covid19_positive, which means ever positive, is not used.
 """
 
 import re
@@ -53,7 +53,7 @@ ETHNICITY = {
     **NOT_REPORTED,
 }
 CATEGORIES = {"gender": ("sex", SEX), "race": ("race", RACE), "ethnic": ("ethnicity", ETHNICITY)}
-"""Columns of case.tsv by element, and what their texts stand for."""
+"""Columns of case.tsv and the values of their texts, by element."""
 RESULTS = {"Positive": True, "Negative": False, "Indeterminate": None, **NOT_REPORTED}
 METHODS = {"RT-PCR": True, "Rapid antigen test": True, **NOT_REPORTED}
 DAYS = re.compile(r"-?\d+(?:\.0+)?")
@@ -75,7 +75,7 @@ class MidrcSource:
         self.tables, self.images = root / "tables", root / "images"
         if not self.tables.is_dir():
             raise InputError(
-                f"{self.tables} is missing: MIDRC's TSV go into tables and its DICOM into images"
+                f"{self.tables} is missing: put MIDRC's TSV files into tables, its DICOM files into images"
             )
         person = ("sex", "race", "ethnicity", "age_at_index", "site_id")
         self._case = self._table("case", ("submitter_id",), person)
@@ -94,11 +94,11 @@ class MidrcSource:
         self._sites = {case: f"midrc-{site}" for case, site in sites if site}
 
     def site(self, series: "Series") -> str:
-        """The contributing site, as case.tsv numbers it."""
+        """Return the contributing site, as case.tsv numbers it."""
         return self._sites.get(series.patient_id, self.name)
 
     def exams(self) -> list[ExamRecord]:
-        """Every imaging study, by patient and day; a study's number counts those of its patient from 0."""
+        """Return an exam for every imaging study, by patient and day; a patient's exams count from 0."""
         people, tests = self._people(), self._tests()
         studies = sorted(zip(self._study.texts("cases.submitter_id"), self._days(), self._rows()))
         records, number = [], dict.fromkeys(people, 0)
@@ -120,16 +120,16 @@ class MidrcSource:
         return records
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below `images`."""
+        """Return every file below `images`."""
         return images_below(self.images)
 
     def digest(self) -> str:
-        """SHA-256 over the tables' bytes and the images' names and sizes."""
+        """Return the SHA-256 of the tables' bytes and the images' names and sizes."""
         contents = [f"{path.name} {file_digest(path)}" for path in files_below(self.tables)]
         return listing_digest(self.root, self.image_paths(), contents)
 
     def listing(self) -> "pa.Table":
-        """Every series of ct_series_file.tsv; raises InputError where one is of no known study."""
+        """Return every series of ct_series_file.tsv; raises InputError where its study is unknown."""
         from m3fm.cohort.selection import listing
 
         link = "imaging_studies.submitter_id"
@@ -156,7 +156,7 @@ class MidrcSource:
         return Table.read(self.tables / f"{name}.tsv", columns, optional, separator="\t")
 
     def _people(self) -> dict[str, dict[str, Value]]:
-        """Elements of every case with a study; raises InputError where one is not in case.tsv."""
+        """Return the elements of every case; raises InputError where a study's case is not in case.tsv."""
         case, link = self._case, "cases.submitter_id"
         known = set(case.texts("submitter_id"))
         self._study.refuse(link, [name not in known for name in self._study.texts(link)], "in case.tsv")
@@ -174,13 +174,13 @@ class MidrcSource:
         return people
 
     def _days(self) -> list[tuple[bool, int | None]]:
-        """The day of each study from the index event, so that those of a known day come first."""
+        """Return each study's day from the index event, as a key that sorts known days first."""
         given = "days_to_study" in self._study.cells
         days = self._study.integers("days_to_study") if given else [None] * len(self._study.cells)
         return [(day is None, day) for day in days]
 
     def _rows(self) -> list[tuple[str, float | None, list[int], list[int]]]:
-        """UID, age, and days to the positive and negative tests of each study."""
+        """Return UID, age, and days to the positive and the negative tests of each study."""
         study = self._study
         blank: list[float | None] = [None] * len(study.cells)
         ages = study.numbers("age_at_imaging") if "age_at_imaging" in study.cells else blank
@@ -190,7 +190,7 @@ class MidrcSource:
         return list(zip(study.texts("study_uid"), ages, positive, negative))
 
     def _tests(self) -> dict[str, Days]:
-        """Days of each case's tests from the index event, where measurement.tsv is there."""
+        """Return the days of each case's tests from the index event; none without measurement.tsv."""
         found: dict[str, Days] = defaultdict(lambda: ([], []))
         if not (self.tables / "measurement.tsv").is_file():
             return found
@@ -212,7 +212,7 @@ class MidrcSource:
 
 
 def _day_lists(table: Table, column: str) -> list[list[int]]:
-    """A column of lists of days, as in `3`, `-2,5` or `[-2, 5]`."""
+    """Parse a column of lists of days, as in `3`, `-2,5` or `[-2, 5]`."""
     cells = [re.split(r"[\s,;|]+", text.strip("[] ")) for text in table.optional(column)]
     cells = [[day for day in days if day] for days in cells]
     if column in table.cells:

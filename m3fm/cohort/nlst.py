@@ -1,9 +1,9 @@
-"""The National Lung Screening Trial, or a cohort in its format: CSV tables, and DICOM below `images`.
+"""The source `nlst`: the National Lung Screening Trial, or a cohort in its format.
 
-Read are the tables prsn, screen, ctab and ctabc, and where they are there canc (tells the cancers that prsn
-does not), ct_image (tells the studies and the series), covid and lungrads (which NLST does not have). An
-exam is a row of screen. Names of files and columns are in any case, and files may keep the names of the
-archive, as in nlst_564_ct_ab_20191001.csv.
+CSV tables are below `tables`, DICOM files below `images`. The tables prsn, screen, ctab and ctabc are
+required; canc (for cancers that prsn lacks), ct_image (studies and series), covid and lungrads (not in NLST)
+are optional. An exam is a row of screen. Names of files and columns are in any case, and files may keep the
+names of the archive, as in nlst_564_ct_ab_20191001.csv.
 """
 
 from collections import defaultdict
@@ -33,9 +33,9 @@ ExamKey = tuple[str, int]
 YEARS_OF_STUDY = range(3)
 """Screening took place in the study years 0, 1 and 2."""
 ABNORMALITIES = range(1000)
-"""Numbers of abnormalities in an exam."""
+"""Range of the numbers of abnormalities in an exam."""
 NON_DIAGNOSTIC = 3
-"""Of ctdxqual: nobody could read the exam, so nothing that its report lacks is known to be absent."""
+"""Code of ctdxqual for an unreadable exam: an abnormality that its report lacks may still be present."""
 SLICE_MISSING = 999
 
 FILES = {
@@ -48,7 +48,7 @@ FILES = {
     "covid": "covid",
     "lungrads": "lungrads",
 }
-"""What the files of the tables are called."""
+"""Regular expressions of the tables' file names."""
 
 _LOCATIONS = tuple(column for side in labels.SIDES.values() for column in side)
 _PERSON_COLUMNS = (
@@ -78,7 +78,7 @@ class _Person:
     cardiovascular_death_day: int | None
 
     def elements_at(self, timepoint: int) -> dict[str, Value]:
-        """The clinical data with the age at the exam; without an age where the exam's day is not known."""
+        """Return the clinical data with the age at the exam; without an age if the exam's day is unknown."""
         age, day = self.elements.get("age"), self.scan_days[timepoint]
         others = {name: value for name, value in self.elements.items() if name != "age"}
         if age is None or day is None:
@@ -86,7 +86,7 @@ class _Person:
         return {"age": float(age) + day // labels.DAYS_A_YEAR, **others}
 
     def risks_at(self, timepoint: int) -> dict[str, Risk]:
-        """Labels of the hazard tasks. Follow-up ends with a death, where no later day is on record."""
+        """Return the labels of the hazard tasks; follow-up ends with death where its end is not recorded."""
         day = self.scan_days[timepoint]
         end = self.followup_day if self.followup_day is not None else self.death_day
         found = {
@@ -107,7 +107,7 @@ class NlstSource:
         self.choices = choices
         self.tables, self.images = root / "tables", root / "images"
         if not self.tables.is_dir():
-            raise InputError(f"{self.tables} is missing: a cohort has its CSV in tables, its DICOM in images")
+            raise InputError(f"{self.tables} is missing: put the CSV into tables, the DICOM into images")
         self.root = root
         self.simulated = is_simulated(root)
         self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
@@ -123,11 +123,11 @@ class NlstSource:
         }
 
     def site(self, series: "Series") -> str:
-        """The participant's centre, as prsn.csv numbers it."""
+        """Return the participant's centre, as prsn.csv numbers it."""
         return self._centres.get(series.patient_id, self.name)
 
     def exams(self) -> list[ExamRecord]:
-        """Every exam of screen.csv, by participant and year."""
+        """Return every exam of screen.csv, in the order of participant and year."""
         people = self._people()
         codes, nodules = self._abnormalities()
         studies, covid, lung_rads = self._studies(), self._covid(), self._lung_rads()
@@ -152,17 +152,17 @@ class NlstSource:
         return records
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below `images`."""
+        """Return every file below `images`."""
         return images_below(self.images)
 
     def digest(self) -> str:
-        """SHA-256 over the tables' bytes, the cohort's manifest if it has one, and the images' sizes."""
+        """Return the SHA-256 of the bytes of tables and manifest, and of the images' names and sizes."""
         tables = [*self.root.glob("cohort.json"), *files_below(self.tables)]
         contents = [f"{path.relative_to(self.root).as_posix()} {file_digest(path)}" for path in tables]
         return listing_digest(self.root, self.image_paths(), contents)
 
     def listing(self) -> "pa.Table":
-        """Every series of the table ct_image; localizers as Sybil tells them."""
+        """Return every series of the table ct_image; localizers are found by Sybil's rule."""
         from m3fm.cohort.selection import listing
 
         table = self._table(
@@ -195,10 +195,10 @@ class NlstSource:
         return self._table(name, columns) if there else None
 
     def _people(self) -> dict[str, _Person]:
-        """The participants that were screened; raises InputError where one of them is not in prsn.csv."""
+        """Return the screened participants; raises InputError where one is not in prsn.csv."""
         screened = self._screen.cells["pid"]
-        strangers = ~screened.isin(self._prsn.cells["pid"])
-        self._screen.refuse("pid", strangers, "in prsn.csv")
+        absent = ~screened.isin(self._prsn.cells["pid"])
+        self._screen.refuse("pid", absent, "in prsn.csv")
         prsn = self._prsn.where(self._prsn.cells["pid"].isin(screened))
         values = {element.name: _values(prsn, element) for element in ELEMENTS.values()}
         scans = [prsn.integers(f"scr_days{year}") for year in YEARS_OF_STUDY]
@@ -222,19 +222,22 @@ class NlstSource:
         }
 
     def _cancers(self, prsn: Table) -> list[tuple[int | None, str | None]]:
-        """Day and lung of each participant's first lung cancer; canc tells what prsn does not."""
+        """Return day and lung of each participant's first lung cancer: from prsn, or else from canc."""
         first: dict[str, tuple[int, str | None]] = {}
         canc = self._table_if_there("canc", ("pid", "candx_days", *_LOCATIONS))
         if canc is not None:
             for pid, day, side in zip(canc.texts("pid"), canc.integers("candx_days"), _sides(canc)):
                 if day is not None and (pid not in first or day < first[pid][0]):
                     first[pid] = (day, side)
-        told = [first.get(pid, (None, None)) for pid in prsn.texts("pid")]
-        own = zip(prsn.integers("candx_days"), _sides(prsn))
-        return [(other[0] if day is None else day, side or other[1]) for (day, side), other in zip(own, told)]
+        from_canc = [first.get(pid, (None, None)) for pid in prsn.texts("pid")]
+        from_prsn = zip(prsn.integers("candx_days"), _sides(prsn))
+        return [
+            (other[0] if day is None else day, side or other[1])
+            for (day, side), other in zip(from_prsn, from_canc)
+        ]
 
     def _abnormalities(self) -> tuple[dict[ExamKey, list[int]], dict[ExamKey, list[Nodule]]]:
-        """Codes of what an exam's report lists, and its nodules."""
+        """Return the codes of the abnormalities in each exam's report, and its nodules."""
         ctab, new = self._ctab, self._new_abnormalities()
         columns = zip(
             _exam_keys(ctab),
@@ -269,13 +272,13 @@ class NlstSource:
         return codes, nodules
 
     def _new_abnormalities(self) -> set[tuple[str, int, int]]:
-        """Those that a comparison with earlier exams found not to have been there."""
+        """Return the abnormalities that a comparison did not find in earlier exams."""
         preexisted = self._ctabc.coded("sct_ab_preexist", {1: False, 2: True})
         rows = zip(_exam_keys(self._ctabc), self._ctabc.keys("sct_ab_num", ABNORMALITIES), preexisted)
         return {(*key, number) for key, number, before in rows if before is False}
 
     def _studies(self) -> dict[ExamKey, str]:
-        """StudyInstanceUID of the exams whose series are all of one study."""
+        """Return the StudyInstanceUID of each exam whose series are all of one study."""
         table = self._table_if_there("ct_image", (*_EXAM, "studyuid"))
         found: dict[ExamKey, set[str]] = defaultdict(set)
         if table is not None:
@@ -284,7 +287,7 @@ class NlstSource:
         return {key: next(iter(uids)) for key, uids in found.items() if len(uids) == 1}
 
     def _covid(self) -> dict[ExamKey, int]:
-        """1 with a positive test at the exam, 0 with negative ones only."""
+        """Return 1 for each exam with a positive test, 0 with only negative ones."""
         table = self._table_if_there("covid", (*_EXAM, "result"))
         found: dict[ExamKey, int] = {}
         if table is not None:
@@ -294,7 +297,7 @@ class NlstSource:
         return found
 
     def _lung_rads(self) -> dict[ExamKey, int]:
-        """The category that the report states, 1 to 4."""
+        """Return the category that each exam's report states, 1 to 4."""
         table = self._table_if_there("lungrads", (*_EXAM, "lung_rads"))
         if table is None:
             return {}
@@ -310,7 +313,7 @@ def _exam_keys(table: Table) -> list[ExamKey]:
 
 
 def _sides(table: Table) -> list[str | None]:
-    """The lung of the cancer of each row."""
+    """Return the lung of each row's cancer."""
     flags = {column: table.coded(column, {0: False, 1: True}) for column in _LOCATIONS}
     return [
         labels.cancer_side(column for column, values in flags.items() if values[row])
@@ -319,7 +322,7 @@ def _sides(table: Table) -> list[str | None]:
 
 
 def _values(prsn: Table, element: Element) -> list[Value | None]:
-    """An element's values, one per participant."""
+    """Return an element's values, one per participant."""
     if element.kind == "number":
         return list(prsn.numbers(element.columns[0]))
     values = prsn.coded(element.columns[0], element.codes)

@@ -1,18 +1,19 @@
-"""OpenM3Chest as the authors released it: a JSON of labels per task, and the DICOM of NLST and MIDRC.
+"""The source `openm3chest`: labels as the authors released them, one JSON per task, and DICOM.
 
-Below `labels` are TASK_trainval.json and TASK_test.json, TASK a key of TASK_NAMES; below `images` the series
-that they name. A file is a list of records, or an object of equally long lists. Of a record are read:
+Below `labels` are TASK_trainval.json and TASK_test.json, TASK a key of TASK_NAMES; below `images` are the
+series of NLST and MIDRC that they name. A file is a list of records, or an object of equally long lists. The
+keys of a record that are read:
 
 keys or SeriesInstanceUID, pids or pid
-data_path        its T0, T1 or T2 is the screening year; without one, the image's header tells the exam
-labels           0 or 1; of a risk an object with y_seq and y_mask, 6 years each; of lung_cancer_risk also
+data_path        its T0, T1 or T2 is the screening year; without one, the exam is found by the image's header
+labels           0 or 1; for a risk an object with y_seq and y_mask, 6 years each; for lung_cancer_risk also
                  loc_dict (NLST's loc* flags) and nodules (slice, loc, att, margin)
 clinical_data    demo, smoking, disease_his, cancer_his, fam_lc; -1, "None" and null are missing
 
 The codes of loc, att and margin are not documented. They are read as counting from 0 in the order of
-sct_epi_loc and of the tasks' answers, which is what the values suggest. The files of nodule_location,
-nodule_attenuation, nodule_margin and nodule_size do not say where the nodule is, and are not read. Patients
-of the test files are tested only.
+sct_epi_loc and of the tasks' answers, as the values suggest. The files of nodule_location,
+nodule_attenuation, nodule_margin and nodule_size do not state the nodule's place, and are not read. Patients
+of the test files only test.
 """
 
 import json
@@ -48,12 +49,12 @@ TASK_NAMES = {
     "lung_cancer_risk": "lung_cancer_risk",
     "covid19": "covid19",
 }
-"""Our tasks by the release's names."""
+"""Tasks of `m3fm.clinical.tasks` by the release's names."""
 NOT_READ = ("nodule_location", "nodule_attenuation", "nodule_margin", "nodule_size")
 FILE = re.compile(r"(?P<task>\w+)_(?P<part>trainval|test)\.json", re.IGNORECASE)
 YEAR = re.compile(r"/T([0-2])/")
 LAST_SCREENING_YEAR = 2
-"""Exams of no screening year are numbered from the next one on."""
+"""Last screening year; exams without a year are numbered from the next one on."""
 
 COLUMNS = {
     "demo": {
@@ -67,7 +68,7 @@ COLUMNS = {
         "age_quit": "age_quit",
     },
 }
-"""Elements by the keys of clinical_data."""
+"""Elements by the groups and keys of clinical_data."""
 STEMS = {
     "disease_his": {
         **{"childhood": "asthma_childhood", "asthma": "asthma_adult", "asbest": "asbestosis"},
@@ -86,12 +87,12 @@ STEMS = {
     },
     "fam_lc": {name.removeprefix("family_"): name for name in ELEMENTS if name.startswith("family_")},
 }
-"""Elements by a part of the names in clinical_data; the first that is found counts."""
+"""Elements by a part of the names in clinical_data; the first match counts."""
 
 
 @dataclass
 class _Exam:
-    """What all records of an exam say."""
+    """The content of all records of an exam."""
 
     elements: dict[str, Value] = field(default_factory=dict)
     answers: dict[str, int] = field(default_factory=dict)
@@ -103,17 +104,17 @@ class _Exam:
 
 
 class OpenM3ChestSource:
-    """The released labels, and images."""
+    """The released labels and the images below one folder."""
 
     name = "openm3chest"
     test_only = False
     simulated = False
 
     def __init__(self, root: Path, choices: "LabelConfig") -> None:
-        """Open the folder; raises InputError where there are no labels. No choice applies: they are given."""
+        """Open the folder; raises InputError without labels. The labels are given, so no choice applies."""
         self.root, self.labels, self.images = root, root / "labels", root / "images"
         if not self.labels.is_dir():
-            raise InputError(f"{self.labels} is missing: the JSON go into labels and the DICOM into images")
+            raise InputError(f"{self.labels} is missing: put the JSON into labels, the DICOM into images")
         self.files: dict[Path, tuple[str, bool]] = {}
         names = {name.lower(): task for name, task in TASK_NAMES.items()}
         for path in sorted(self.labels.iterdir()):
@@ -121,7 +122,7 @@ class OpenM3ChestSource:
             task = match["task"].lower() if match else ""
             if match is None or task not in (*names, *NOT_READ):
                 raise InputError(
-                    f"{path} is no file of OpenM3Chest: TASK_trainval.json or TASK_test.json, "
+                    f"{path} is not a file of OpenM3Chest: name it TASK_trainval.json or TASK_test.json, "
                     f"TASK one of {', '.join((*TASK_NAMES, *NOT_READ))}"
                 )
             if task in names:
@@ -130,11 +131,11 @@ class OpenM3ChestSource:
             raise InputError(f"{self.labels} holds no labels: put the released JSON there")
 
     def site(self, series: "Series") -> str:
-        """Institutions are not in the release."""
+        """Return the source's name; the release does not name institutions."""
         return self.name
 
     def exams(self) -> list[ExamRecord]:
-        """Every exam that a file names; raises InputError where a record is not as the release has it."""
+        """Return every exam that a file names; raises InputError where a record has another form."""
         found: dict[tuple[str, int | str], _Exam] = defaultdict(_Exam)
         studies: dict[str, str] | None = None
         for path, (task, test) in self.files.items():
@@ -145,11 +146,11 @@ class OpenM3ChestSource:
                     studies = dict(zip(rows["series"].to_pylist(), rows["study"].to_pylist()))
                 study = None if year else (studies or {}).get(_series(record, where))
                 if year is None and study is None:
-                    continue  # neither the record nor an image tells the exam
+                    continue  # neither the record nor an image identifies the exam
                 exam = found[_patient(record, where), int(year[1]) if year else str(study)]
                 exam.test |= test
                 exam.study = study
-                _read(exam, task, record, where)
+                _add(exam, task, record, where)
         numbers: dict[str, int] = defaultdict(lambda: LAST_SCREENING_YEAR)
         records = []
         for (patient, key), exam in sorted(found.items(), key=lambda item: (item[0][0], str(item[0][1]))):
@@ -159,16 +160,16 @@ class OpenM3ChestSource:
         return records
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file below `images`."""
+        """Return every file below `images`."""
         return images_below(self.images)
 
     def digest(self) -> str:
-        """SHA-256 over the bytes of the labels, and the images' names and sizes."""
+        """Return the SHA-256 of the labels' bytes, and of the images' names and sizes."""
         contents = [f"{path.name} {file_digest(path)}" for path in self.files]
         return listing_digest(self.root, self.image_paths(), contents)
 
     def listing(self) -> "pa.Table":
-        """Every series that a file names; the release has selected them, and tells no more of them."""
+        """Return every series that a file names; the release has selected them, and states nothing else."""
         from m3fm.cohort.selection import listing
 
         rows = {}
@@ -188,7 +189,7 @@ class OpenM3ChestSource:
 
 
 def _records(path: Path) -> Iterator[tuple[str, Record]]:
-    """The records of a file, and where each is; raises InputError where the file is neither form."""
+    """Yield each record of a file and its place; raises InputError where the file has neither form."""
     content = read_json(path)
     if isinstance(content, dict) and isinstance(content.get("labels"), list):
         size = len(content["labels"])
@@ -201,7 +202,7 @@ def _records(path: Path) -> Iterator[tuple[str, Record]]:
         raise InputError(f"{path} is neither a list of records nor an object of lists: use the released file")
     for number, record in enumerate(content):
         if "labels" not in record:
-            raise InputError(f"{path}, record {number}: no labels")
+            raise InputError(f"{path}, record {number}: labels is missing")
         yield f"{path}, record {number}", record
 
 
@@ -217,11 +218,11 @@ def _identifier(record: Record, where: str, *names: str) -> str:
     for name in names:
         if name in record:
             return str(record[name])
-    raise InputError(f"{where}: no {' and no '.join(names)}")
+    raise InputError(f"{where}: {' or '.join(names)} is missing")
 
 
-def _read(exam: _Exam, task: str, record: Record, where: str) -> None:
-    """Add what a record says; raises InputError where it contradicts another of the same exam."""
+def _add(exam: _Exam, task: str, record: Record, where: str) -> None:
+    """Add a record to its exam; raises InputError where it contradicts another record of the exam."""
     exam.elements |= _elements(_object(record.get("clinical_data"), f"{where}, clinical_data"), where)
     given = record["labels"]
     if TASKS[task].loss == "hazard":
@@ -233,12 +234,12 @@ def _read(exam: _Exam, task: str, record: Record, where: str) -> None:
         return
     if given not in (0, 1) or exam.answers.setdefault(task, int(given)) != given:
         raise InputError(
-            f"{where}, labels: {given!r} is not 0 or 1, or not what another series of the exam has"
+            f"{where}, labels: {given!r} is not 0 or 1, or differs from another series of the exam"
         )
 
 
 def _risk(given: Any, where: str) -> Risk:
-    """Of an object y_seq and y_mask; 0 or 1 alone is the answer of the last year."""
+    """Read y_seq and y_mask of an object; 0 or 1 alone is the answer of the last year."""
     if given in (0, 1):
         return Risk((int(given),) * YEARS, (*(0,) * (YEARS - 1), 1))
     found = [given.get(name) if isinstance(given, dict) else None for name in ("y_seq", "y_mask")]
@@ -268,7 +269,7 @@ def _nodules(given: list[Record], where: str) -> list[Nodule]:
 
 
 def _elements(clinical: Record, where: str) -> dict[str, Value]:
-    """The clinical elements; raises InputError at a disease, cancer or relative of no element."""
+    """Return the clinical elements; raises InputError at an unknown disease, cancer or relative."""
     found: dict[str, Value] = {}
     for group, columns in COLUMNS.items():
         given = _object(clinical.get(group), f"{where}, {group}")
@@ -279,14 +280,14 @@ def _elements(clinical: Record, where: str) -> dict[str, Value]:
         for key, age in _object(clinical.get(group), f"{where}, {group}").items():
             names = [name for stem, name in stems.items() if stem in key.lower()]
             if not names:
-                raise InputError(f"{where}, {group}: {key!r} is of none of {', '.join(stems.values())}")
+                raise InputError(f"{where}, {group}: {key!r} matches none of {', '.join(stems.values())}")
             known = isinstance(age, int | float) and age >= 0
             found[names[0]] = True if group == "fam_lc" else float(age) if known else AGE_UNKNOWN
     return found
 
 
 def _value(name: str, given: Any) -> Value | None:
-    """A number, or the element's text that is the given one but for case and blanks; None is missing."""
+    """Return a number, or the element's text that equals the given one but for case and blanks, or None."""
     if ELEMENTS[name].kind == "number":
         return float(given) if isinstance(given, int | float) and given >= 0 else None
     texts = {_plain(str(text)): text for text in ELEMENTS[name].codes.values()}
@@ -298,7 +299,7 @@ def _plain(text: str) -> str:
 
 
 def _object(given: Any, where: str) -> Record:
-    """An object, or one in JSON; nothing is an empty one."""
+    """Return an object, parsed if it is JSON text, empty for None; raises InputError for anything else."""
     try:
         found = json.loads(given) if isinstance(given, str) else given
     except ValueError as error:
@@ -316,7 +317,7 @@ def _exam_record(patient: str, timepoint: int, exam: _Exam) -> ExamRecord:
         study_uid=exam.study,
         elements=exam.elements,
         findings={task: answer for task, answer in exam.answers.items() if task != "covid19"},
-        # That there is one says nothing of where: then no lung is known to be clear.
+        # A nodule without a place: no lung is then known to be clear.
         nodules=exam.nodules or [Nodule(number=1)] * present,
         risks=exam.risks,
         cancer_side=exam.cancer_side,

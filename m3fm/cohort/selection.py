@@ -1,8 +1,8 @@
-"""Which series a study would take, judged by what tables say of them: no pixel is read.
+"""The selection of a study's series by the tables alone; no pixel is read.
 
 The paper excludes "the CT series having less than 64 axial slices" (Methods: Medical Multimodal-Multitask
-Dataset Construction). RULES takes that sentence apart: a CT series, of the source itself, of axial slices, at
-least 64 of them. What the tables do not say excludes nothing; curation looks at the headers and the voxels.
+Dataset Construction). RULES splits that sentence into its parts: a CT series, of the source itself, of axial
+slices, at least 64 of them. An unknown value excludes nothing; curation examines the headers and the voxels.
 """
 
 from collections.abc import Callable
@@ -20,24 +20,24 @@ LISTING = pa.schema(
         pa.field("study", pa.string()),
         pa.field("patient", pa.string()),
         pa.field("modality", pa.string()),
-        pa.field("analysis", pa.string()),  # the analysis that made it; null of an original
+        pa.field("analysis", pa.string()),  # the analysis that made it; null for an original
         pa.field("capture", pa.bool_()),  # a screenshot: a secondary capture
         pa.field("localizer", pa.bool_()),
         pa.field("reformat", pa.bool_()),  # a reformat or projection of other slices
         pa.field("slices", pa.int64()),
     ]
 )
-"""One row for every series that a source's tables list; null is not known."""
+"""Columns of a listing, one row for every series that a source's tables list; null is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A reason to leave series out; where curation gives the same reason, it has the same name."""
+    """A reason to exclude series; it has the same name as the same reason in curation."""
 
     name: str
     why: str
     excludes: Callable[[pa.Table, int], pa.ChunkedArray]
-    """Whether each row of a listing is left out, given the fewest slices; null counts as not."""
+    """Function from a listing and the fewest slices to whether each row is excluded; null counts as kept."""
 
 
 RULES = (
@@ -52,7 +52,7 @@ RULES = (
         "made by a later analysis from a series of the source",
         lambda rows, _: pc.is_valid(rows["analysis"]),
     ),
-    Rule("secondary_capture", "screenshots, no CT images", lambda rows, _: rows["capture"]),
+    Rule("secondary_capture", "screenshots, not CT images", lambda rows, _: rows["capture"]),
     Rule("localizer", "a localizer (scout), not axial", lambda rows, _: rows["localizer"]),
     Rule(
         "too_few_slices",
@@ -60,11 +60,11 @@ RULES = (
         lambda rows, fewest: pc.less(rows["slices"], fewest),
     ),
 )
-"""In this order; a series is left out by the first rule that excludes it, and kept where none does."""
+"""Rules in their order: the first that excludes a series counts; without one the series is kept."""
 
 
 def listing(columns: dict[str, Any]) -> pa.Table:
-    """A table of LISTING's columns; those that are not given are not known."""
+    """Return a table of LISTING's columns; columns that are not given are null, unknown."""
     rows = len(next(iter(columns.values())))
     return pa.table(
         {
@@ -75,7 +75,7 @@ def listing(columns: dict[str, Any]) -> pa.Table:
 
 
 def decide(rows: pa.Table, min_slices: int) -> pa.ChunkedArray:
-    """For each row of a listing the name of the rule that leaves it out, or KEPT."""
+    """Return, for each row of a listing, the name of the rule that excludes it, or KEPT."""
     decisions = pa.chunked_array([pa.repeat(KEPT, len(rows))])
     for rule in reversed(RULES):
         excluded = pc.fill_null(rule.excludes(rows, min_slices), False)
@@ -84,9 +84,9 @@ def decide(rows: pa.Table, min_slices: int) -> pa.ChunkedArray:
 
 
 def summary(rows: pa.Table, decisions: pa.ChunkedArray) -> dict[str, Any]:
-    """What each rule leaves out and what is left after it, in series and patients; the series add up.
+    """Count the series and patients that each rule excludes and leaves; the series add up.
 
-    `unclear` counts the kept reformats and projections: whether they are axial only their headers tell.
+    `unclear` counts the kept reformats and projections: only their headers show whether they are axial.
     """
     left = pa.chunked_array([pa.repeat(True, len(rows))])
     steps = []
@@ -114,7 +114,7 @@ def summary(rows: pa.Table, decisions: pa.ChunkedArray) -> dict[str, Any]:
 
 
 def kept_series(rows: pa.Table, decisions: pa.ChunkedArray, patients: int | None = None) -> list[str]:
-    """The kept series, of so many patients only where a number is given: the first by their identifiers."""
+    """Return the kept series; with a number, those of so many patients, the first by their identifiers."""
     kept = rows.filter(pc.equal(decisions, KEPT))
     first = pc.unique(kept["patient"]).sort()[:patients]
     series: list[str] = kept.filter(pc.is_in(kept["patient"], value_set=first))["series"].to_pylist()
@@ -126,7 +126,7 @@ def _counts(rows: pa.Table) -> dict[str, int]:
 
 
 def _first(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether each value has not come before."""
+    """Return, for each value, whether it is its first occurrence."""
     rows = pa.table({"value": values, "row": pa.array(range(len(values)), pa.int64())})
     first = rows.group_by("value").aggregate([("row", "min")])["row_min"]
     return pc.is_in(rows["row"], value_set=first.combine_chunks())

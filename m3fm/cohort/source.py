@@ -1,7 +1,10 @@
-"""What every source of exams yields: plain records, whatever the files they come from.
+"""The `Source` protocol of exams and images, the known kinds of sources, and `open_source`.
 
-A new source is one new module with a class of the `Source` protocol, made from a folder and the choices of
-`config.LabelConfig`, and one line in `KINDS`.
+source = open_source("nlst", Path("cohort"))
+source.exams()   # records of m3fm.clinical.records
+
+A new source is one new module with a class of the protocol, constructed from a folder and a `LabelConfig`,
+and one line in `KINDS`.
 """
 
 import importlib
@@ -28,7 +31,7 @@ KINDS = {
     "hospital": "m3fm.cohort.hospital:HospitalSource",
     "dicom": "m3fm.cohort.dicom_folder:DicomFolder",
 }
-"""Kinds of sources, and the classes that read them."""
+"""Classes that read a source, by its kind."""
 
 
 class Source(Protocol):
@@ -36,36 +39,36 @@ class Source(Protocol):
 
     name: str
     test_only: bool
-    """True for an independent source: no model learns from any of its patients."""
+    """Whether the source is independent: no model trains on any of its patients."""
 
     simulated: bool
-    """True for drawn phantoms: what is learnt from them says nothing about patients."""
+    """Whether the images are drawn phantoms: results on them do not hold for patients."""
 
     def site(self, series: "Series") -> str:
-        """The institution a series was taken at."""
+        """Return the institution at which a series was acquired."""
         ...
 
     def exams(self) -> list[ExamRecord]:
-        """Every exam that tables tell of; series of no exam here have no labels."""
+        """Return every exam of the tables; a series without an exam has no labels."""
         ...
 
     def image_paths(self) -> Iterable[Path]:
-        """Every file that may be an image, in a fixed order."""
+        """Return every file that may be an image, in a fixed order."""
         ...
 
     def digest(self) -> str:
-        """SHA-256 that changes when the source does."""
+        """Return a SHA-256 that changes with the source's content."""
         ...
 
     def listing(self) -> "pa.Table":
-        """Every series that the tables (or, without tables, the headers) know of: `selection.LISTING`."""
+        """Return every series of the tables or, without tables, of the headers, as `selection.LISTING`."""
         ...
 
 
 def open_source(kind: str, root: Path, choices: "LabelConfig | None" = None) -> Source:
-    """Open a source by its kind, a key of KINDS; raises InputError where it is not one.
+    """Open a source by its kind; raises InputError where the kind is not a key of KINDS.
 
-    `choices` say what counts as an event in its labels.
+    `choices` define what counts as an event in its labels.
     """
     if kind not in KINDS:
         raise InputError(f"no source is of kind {kind!r}; there are {', '.join(KINDS)}")
@@ -77,7 +80,7 @@ def open_source(kind: str, root: Path, choices: "LabelConfig | None" = None) -> 
 
 
 def files_below(root: Path) -> Iterator[Path]:
-    """Every file below a folder in a fixed order, without listing the whole tree first."""
+    """Yield every file below a folder in a fixed order, without listing the whole tree first."""
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
@@ -85,16 +88,17 @@ def files_below(root: Path) -> Iterator[Path]:
 
 
 def images_below(folder: Path) -> Iterator[Path]:
-    """Every file of a source's images; raises InputError where there is no such folder."""
+    """Yield every file of a source's images; raises InputError where the folder does not exist."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: put the DICOM there")
     return files_below(folder)
 
 
 def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] = ()) -> str:
-    """SHA-256 of the images' paths and sizes, and of `contents`, lines that stand for other files.
+    """Return the SHA-256 of the images' paths and sizes, and of `contents`, lines that stand for other files.
 
-    The bytes of the images are not read: a trial has terabytes, and curation gives every volume a digest.
+    The bytes of the images are not read: a trial has terabytes, and curation computes a digest of every
+    volume.
     """
     lines = [f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in images]
     return text_digest("\n".join([*contents, *lines]))

@@ -1,9 +1,8 @@
-"""Which patients train, validate and test a model: decided once, by patient.
+"""The split of the patients into those that train, validate and test a model.
 
-Within a stratum the patients stand in the order of a hash of (seed, patient); the first are the test
-patients, the next validate, the rest train. So the split depends on nothing but the seed, the fractions and
-who is in the stratum. When a patient is added, no other stratum changes, and within the patient's own at
-most one patient passes each of the two borders.
+Within a stratum the patients are ordered by a hash of (seed, patient); the first test, the next validate, the
+rest train. So the split depends only on the seed, the fractions and the members of the stratum. A new patient
+changes no other stratum, and moves at most one patient of its own across each of the two borders.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,13 +15,13 @@ from m3fm.core.files import text_digest
 Split = Literal["train", "val", "test"]
 
 TEST_ONLY = "test only"
-"""The stratum of patients that no model learns from."""
+"""The stratum of patients that no model trains on."""
 
 
 def patient_strata(patients: Iterable[str], exams: Iterable[ExamRecord], test_only: bool) -> dict[str, str]:
-    """The stratum of each patient: which of lung cancer, cardiovascular death and COVID-19 they had.
+    """Return each patient's stratum: which of lung cancer, cardiovascular death and COVID-19 they had.
 
-    `test_only` is that of their source; an exam may be test only as well, and then its patient is.
+    `test_only` is a property of the source; an exam may be test only, too, and then its patient is.
     """
     events: dict[str, set[str]] = {patient: set() for patient in patients}
     if test_only:
@@ -39,9 +38,9 @@ def patient_strata(patients: Iterable[str], exams: Iterable[ExamRecord], test_on
 
 
 def split_patients(strata: Mapping[str, str], config: CurateConfig) -> dict[str, Split]:
-    """The split of each patient, given each patient's stratum.
+    """Assign each patient to a split, given each patient's stratum.
 
-    Every fraction is met within one patient per stratum; the stratum TEST_ONLY is tested only.
+    Every fraction is met to within one patient per stratum; the stratum TEST_ONLY only tests.
     """
     members: dict[str, list[str]] = {}
     for patient, stratum in strata.items():

@@ -1,4 +1,4 @@
-"""CSV tables of a trial as they are delivered: any case of column names, codes for what is missing."""
+"""CSV tables as a trial delivers them: column names in any case, codes for missing values."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -15,32 +15,32 @@ T = TypeVar("T")
 NOT_KNOWN = r"(?:\.[A-Za-z]?)?"
 """An empty cell, or one of SAS's special missing values: `.`, `.M` missing, `.N` not applicable, ..."""
 IDENTIFIERS = {"pid", "submitter_id", "cases.submitter_id", "study_uid", "imaging_studies.submitter_id"}
-"""Columns whose cells appear in no message."""
+"""Columns whose cells must not appear in a message."""
 NO_ANSWER = frozenset({7, 9, 95, 96, 98, 99})
-"""Codes of refused, not ascertained, missing form, no response, left blank, unknown."""
+"""Codes for refused, not ascertained, missing form, no response, left blank and unknown."""
 
 
 def _plain(name: str) -> str:
-    """The name of a column without spaces around it, the star of a required one, and its case."""
+    """Return a column's name in lower case, without spaces around it and the star of a required one."""
     return name.strip().lstrip("*").lower()
 
 
 def find_table(folder: Path, names: str, default: str) -> Path:
-    """The one CSV file of a folder whose name is that of a table: a regular expression, any case.
+    """Find the one CSV file of a folder for a table; `names` is a regular expression, in any case.
 
-    A name may have what the trial's archive adds to it: nlst_780_prsn_idc_20210527.csv is prsn.csv. Gives
-    `default` where there is none, and raises InputError where there are several.
+    A file's name may have the additions of the trial's archive: nlst_780_prsn_idc_20210527.csv is prsn.csv.
+    Returns `default` without such a file; raises InputError where there are several.
     """
     name = re.compile(rf"(?:nlst_)?(?:\d+_)?(?:{names})(?:_idc)?(?:_d?\d+)?\.csv", re.IGNORECASE)
     found = sorted(path.name for path in folder.iterdir() if name.fullmatch(path.name))
     if len(found) > 1:
-        raise InputError(f"{folder} has the same table in {' and '.join(found)}: leave one of them there")
+        raise InputError(f"{folder} has the same table in {' and '.join(found)}: keep one of them")
     return folder / (found[0] if found else default)
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A CSV file; every cell is text until a column is asked for as something else."""
+    """A CSV file; cells are text until a method converts a column."""
 
     path: Path
     cells: pd.DataFrame
@@ -49,9 +49,9 @@ class Table:
     def read(
         cls, path: Path, columns: Collection[str], optional: Collection[str] = (), separator: str = ","
     ) -> "Table":
-        """Read columns (lower case); raises InputError where the file or one of `columns` is not there.
+        """Read columns (in lower case); raises InputError where the file or one of `columns` is missing.
 
-        Of `optional` those that are not there are not in `cells`. A star before a name is not of the name.
+        Missing `optional` columns are not in `cells`. A star before a name is not part of the name.
         """
         wanted, kind = {*columns, *optional}, "CSV" if separator == "," else "TSV"
         if not path.is_file():
@@ -74,19 +74,19 @@ class Table:
         return cls(path, cells.apply(lambda column: column.str.strip()))
 
     def where(self, rows: pd.Series) -> "Table":
-        """The table of the rows that are true."""
+        """Return the table with the rows that are true."""
         return Table(self.path, self.cells[rows])
 
     def texts(self, column: str) -> list[str]:
-        """The cells of a column as they stand."""
+        """Return the cells of a column as text."""
         return list(self.cells[column])
 
     def optional(self, column: str) -> list[str]:
-        """The cells of a column as they stand, or empty ones where the table lacks it."""
+        """Return the cells of a column as text, or empty ones where the table lacks the column."""
         return self.texts(column) if column in self.cells else [""] * len(self.cells)
 
     def numbers(self, column: str) -> list[float | None]:
-        """A column of numbers, None where missing; raises InputError at any other text."""
+        """Convert a column to numbers, None where missing; raises InputError at any other text."""
         text = self.cells[column]
         missing = text.str.fullmatch(NOT_KNOWN)
         values = pd.to_numeric(text.mask(missing), errors="coerce")
@@ -94,20 +94,20 @@ class Table:
         return [None if value != value else value for value in values.astype(float).tolist()]
 
     def integers(self, column: str) -> list[int | None]:
-        """A column of whole numbers (days, codes), None where missing; raises InputError at a fraction."""
+        """Convert a column to whole numbers, None where missing; raises InputError at a fraction."""
         values = self.numbers(column)
         self.refuse(column, [value is not None and value % 1 != 0 for value in values], "a whole number")
         return [None if value is None else int(value) for value in values]
 
     def coded(self, column: str, codes: Mapping[int, T]) -> list[T | None]:
-        """What a column's codes stand for, None where not answered; raises InputError at an unknown code."""
+        """Decode a column's codes, None where not answered; raises InputError at an unknown code."""
         values = self.integers(column)
         known = {None, *codes, *NO_ANSWER}
         self.refuse(column, [value not in known for value in values], f"one of {', '.join(map(str, codes))}")
         return [None if value is None else codes.get(value) for value in values]
 
     def named(self, column: str, values: Mapping[str, T | None]) -> list[T | None]:
-        """What a column's texts stand for, in any case; None where missing; InputError at an unknown one."""
+        """Decode a column's texts (any case), None where missing; raises InputError at an unknown text."""
         texts = [text.lower() for text in self.cells[column]]
         known = {name.lower(): value for name, value in values.items()}
         missing = self.cells[column].str.fullmatch(NOT_KNOWN)
@@ -116,7 +116,7 @@ class Table:
         return [known.get(text) for text in texts]
 
     def keys(self, column: str, allowed: range) -> list[int]:
-        """A column of whole numbers of a range; raises InputError at anything else, missing ones too."""
+        """Convert a column to whole numbers in a range; raises InputError at others and where missing."""
         values = self.integers(column)
         expected = f"a whole number from {allowed[0]} to {allowed[-1]}"
         self.refuse(column, [value not in allowed for value in values], expected)
@@ -128,7 +128,7 @@ class Table:
         self.refuse(columns[-1], again, f"the only row of its {' and '.join(columns)}")
 
     def refuse(self, column: str, bad: Iterable[bool], expected: str) -> None:
-        """Raise InputError that names the first bad row; what identifies a patient is not repeated."""
+        """Raise InputError for the first bad row; the message does not repeat what identifies a patient."""
         first = next((place for place, wrong in enumerate(bad) if wrong), None)
         if first is not None:
             value = self.cells[column].iloc[first]

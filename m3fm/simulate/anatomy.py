@@ -1,7 +1,8 @@
 """The shape of a patient's chest, in mm.
 
-The origin is in the middle of the chest at the level of the lungs' bases; z rises towards the head, y
-towards the back, x towards the patient's left. Every number of `Anatomy` differs between patients.
+The origin is in the middle of the chest at the level of the lungs' bases; z increases towards the head, y
+towards the back, x towards the patient's left. Every number of `Anatomy` differs between patients. The
+arrays z, y and x broadcast against one another, as in `m3fm.simulate.shapes`.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ RUL, RML, RLL, LUL, LINGULA, LLL = 1, 2, 3, 4, 5, 6
 
 MEDIASTINUM_Y = -4.0
 SEPTUM = 6.0
-"""Half the least thickness of what parts the lungs."""
+"""Half the least thickness of the tissue between the lungs, in mm."""
 SPINE_RADIUS = 19.0
 
 
@@ -25,67 +26,69 @@ class Anatomy:
     """The measures of one patient's chest, in mm."""
 
     half_width: float
-    """Of the inside of the rib cage, as `half_depth`."""
+    """Half width of the inside of the rib cage."""
     half_depth: float
+    """Half depth of the inside of the rib cage."""
     length: float
-    """From the bases to the tops of the lungs."""
+    """Height of the lungs, from the bases to the tops."""
     muscle: float
     fat: float
     breasts: bool
     mediastinum: float
     """Half width of the mediastinum."""
     dome_right: float
-    """Height of the diaphragm, as `dome_left`."""
+    """Height of the diaphragm's right dome."""
     dome_left: float
+    """Height of the diaphragm's left dome."""
     heart: Triple
-    """Centre, as (z, y, x)."""
+    """Centre of the heart, as (z, y, x)."""
     heart_radii: Triple
     rib_phase: float
 
     @property
     def spine_y(self) -> float:
-        """Middle of the vertebral bodies."""
+        """Coordinate y of the middle of the vertebral bodies."""
         return self.half_depth - 19.0
 
     def height(self, z: Array) -> Array:
-        """0 at the bases of the lungs, 1 at their tops."""
+        """Return the height in the lungs: 0 at their bases, 1 at their tops."""
         return z / self.length
 
     def cage(self, z: Array, y: Array, x: Array) -> Array:
-        """Depth inside the rib cage, which narrows towards the neck."""
+        """Return the depth inside the rib cage, which narrows towards the neck."""
         up = np.clip((self.height(z) - 0.35) / 0.68, 0, 0.995)
         taper = np.sqrt(1 - up * up)
         return ellipse(y, x, self.half_depth * taper, self.half_width * taper)
 
     def heart_depth(self, z: Array, y: Array, x: Array) -> Array:
-        """Depth inside the heart without its fat."""
+        """Return the depth inside the heart without its fat."""
         cz, cy, cx = self.heart
         # The long axis points to the left, to the front and down.
         dz, dy, dx = z - cz, y - cy, x - cx
         return ellipsoid(dz + 0.35 * dx, dy + 0.35 * dx, dx, self.heart_radii)
 
     def mediastinum_depth(self, z: Array, y: Array, x: Array) -> Array:
-        """Depth inside what lies between the lungs, the heart included."""
+        """Return the depth inside the mediastinum, the heart included."""
         middle = ellipse(y - MEDIASTINUM_Y, x, 0.86 * self.half_depth, self.mediastinum)
         spine = SPINE_RADIUS + 4 - np.hypot(x, y - self.spine_y)
         heart = self.heart_depth(z, y, x) + 6
         return union(middle, SEPTUM - np.abs(x), spine, heart)
 
     def diaphragm(self, y: Array, x: Array) -> Array:
-        """Height in mm of the diaphragm's two domes."""
+        """Return the height in mm of the diaphragm's two domes."""
         top = np.where(x < 0, self.dome_right, self.dome_left)
         v = (y + 12) / (0.95 * self.half_depth)
         u = (np.abs(x) - 0.52 * self.half_width) / (0.55 * self.half_width)
         return np.maximum(top * (1 - u * u - v * v), 0)
 
     def lung(self, z: Array, y: Array, x: Array) -> Array:
-        """Depth below the pleura, in either lung; the right lung is where x is negative."""
+        """Return the depth below the pleura of either lung; x is negative in the right lung."""
         return intersection(
             self.cage(z, y, x), -self.mediastinum_depth(z, y, x), 0.8 * (z - self.diaphragm(y, x))
         )
 
     def lobe(self, z: Array, y: Array, x: Array) -> np.ndarray:
-        """NLST's code of the lobe that a point of a lung belongs to."""
+        """Return NLST's code of the lobe of each point of a lung, in the broadcast shape [z, y, x]."""
         height = self.height(z)
         backward = (y / self.half_depth + 1) / 2
         lower = height < 0.10 + 0.62 * backward
@@ -94,13 +97,13 @@ class Anatomy:
         return np.where(x < 0, right, left)
 
     def breathed(self, rng: np.random.Generator) -> "Anatomy":
-        """The same chest at another exam, breathed in a little more or less."""
+        """Return the chest at another exam, breathed in a little more or less."""
         fraction = float(rng.uniform(0.97, 1.03))
         return replace(self, length=self.length * fraction, dome_right=self.dome_right / fraction)
 
 
 def draw_anatomy(person: Person, rng: np.random.Generator) -> Anatomy:
-    """The chest of a patient: larger for tall patients, with more fat for heavy ones."""
+    """Draw the chest of a patient: larger for tall patients, with more fat for heavy ones."""
     tall = person.height_in - 67.0
     half_width = 117 + 1.1 * tall + float(rng.normal(0, 3.0))
     half_depth = 80 + 0.7 * tall + float(rng.normal(0, 3.0))

@@ -1,4 +1,4 @@
-"""The simulated lung cancer screening cohort: DICOM series of chest phantoms, and the tables to them."""
+"""The simulated lung cancer screening cohort: DICOM series of chest phantoms, and their tables."""
 
 import multiprocessing
 import os
@@ -27,21 +27,23 @@ from m3fm.simulate.transfer import Candidate, draw_candidate, write_transfer
 
 
 class Written(NamedTuple):
-    """What there is to say of a patient once the images are written; series go by SeriesInstanceUID."""
+    """The records of a patient whose images are written; keys of series are SeriesInstanceUIDs."""
 
     rows: dict[str, list[CsvRow]]
+    """Rows by table."""
     digests: dict[str, str]
+    """Digest of each series."""
     broken: dict[str, str]
-    """The fault of each broken series."""
+    """Fault of each broken series."""
     candidate: Candidate
-    """For the task of `transfer`."""
+    """Row and risk for the task of `transfer`."""
 
 
 def simulate(out: Path, config: SimulateConfig, workers: int = 2) -> None:
     """Write a cohort to `out`: cohort.json, tables/, images/<patient>/<study>/<series>/*.dcm, and transfer/.
 
-    The same configuration gives the same bytes, however many processes work on it, and a patient is the
-    same in a cohort of any size. `cohort.json` says which series were broken on purpose, and how.
+    The same configuration gives the same bytes with any number of processes, and a patient is the same in a
+    cohort of any size. `cohort.json` lists the series that were broken on purpose, and their faults.
     """
     with written_whole(out) as partial:
         patients = list(_written(partial / "images", config, workers))
@@ -59,7 +61,7 @@ def simulate(out: Path, config: SimulateConfig, workers: int = 2) -> None:
 
 def _written(images: Path, config: SimulateConfig, workers: int) -> Iterator[Written]:
     """Write the patients' images in several processes, and yield the patients in their order."""
-    # Spawned, not forked: whoever calls this may have threads.
+    # Spawned, not forked: the calling process may have threads.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_end_with_parent)
     try:
@@ -73,7 +75,7 @@ def _written(images: Path, config: SimulateConfig, workers: int) -> Iterator[Wri
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when its parent is killed: else it would write on into what the next run writes."""
+    """End a worker when its parent is killed; it would otherwise write into the files of the next run."""
 
     def watch() -> None:
         parent = multiprocessing.parent_process()
@@ -85,7 +87,7 @@ def _end_with_parent() -> None:
 
 
 def write_patient(images: Path, config: SimulateConfig, number: int) -> Written:
-    """Write the images of one patient, the number of which is from 0, below `images`."""
+    """Write the images of one patient below `images`; patients are numbered from 0."""
     course = draw_course(config, number)
     counts: dict[str, int] = {}
     digests: dict[str, str] = {}
@@ -100,7 +102,7 @@ def write_patient(images: Path, config: SimulateConfig, number: int) -> Written:
 
 
 def write_exam(folder: Path, person: Person, exam: Exam, seed: list[int]) -> dict[str, tuple[int, str]]:
-    """Draw an exam and write its series: the number of images and the digest of each."""
+    """Draw an exam and write its series; return the number of images and the digest of each series."""
     canvas = draw_chest(exam.anatomy, exam.grid, np.random.default_rng([*seed, 8]))
     draw_findings(canvas, exam.findings, [*seed, 9], exam.timepoint)
     written = {}

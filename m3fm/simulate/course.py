@@ -1,4 +1,4 @@
-"""A patient's course through the trial: who it is, what the exams show, and what comes of it."""
+"""A patient's course through the trial: the person, the findings of the exams, and the outcome."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from m3fm.simulate.people import Person, draw_person
 
 FIRST_PID = 100001
 COVID_TESTED = 0.9
-"""Fraction of the exams with a test for COVID-19; who is not tested does not have it here."""
+"""Fraction of the exams with a test for COVID-19; patients without a test do not have it here."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """Everything about one patient but the images, which follow from it."""
+    """Everything about one patient except the images, which are drawn from it."""
 
     person: Person
     outcome: Outcome
@@ -26,7 +26,7 @@ class Course:
 
 
 def draw_course(config: SimulateConfig, number: int) -> Course:
-    """The course of one patient, the number of which is from 0: it depends on that and the seed alone."""
+    """Draw the course of one patient from the seed and the patient's number, from 0, alone."""
 
     def rng(*stream: int) -> np.random.Generator:
         return np.random.default_rng([config.seed, number, *stream])

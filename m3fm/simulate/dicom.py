@@ -1,4 +1,4 @@
-"""Series as DICOM files, one CT image each."""
+"""The DICOM files of a series, one CT image each."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from m3fm.simulate.people import Person
 
 
 def axial_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
-    """The slices of a volume [slice, row, column], from the feet to the head."""
+    """Return the slices of a volume [slice, row, column], from the feet to the head."""
     grid = exam.grid
     step, row, column = grid.voxel_size
     z = exam.table_z + grid.origin[0]
@@ -34,7 +34,10 @@ def axial_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
 
 
 def localizer_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
-    """The view from the front, and at T0 that from the side too: sums along rows and along columns."""
+    """Return the localizer of a volume [slice, row, column]: the front view and, at T0, the side view.
+
+    The views are means along rows and along columns.
+    """
     step, row, column = exam.grid.voxel_size
     x, y = axial_slices(exam, hu)[0].position[:2]
     top = axial_slices(exam, hu)[-1].position[2]
@@ -59,35 +62,35 @@ def localizer_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
 def write_series(
     folder: Path, slices: list[Slice], person: Person, exam: Exam, plan: SeriesPlan, rng: np.random.Generator
 ) -> str:
-    """Write the files of a series into a new folder; their names say nothing of their order.
+    """Write the files of a series into a new folder; their names do not reveal their order.
 
     Returns a digest of the series: SHA-256 of lines with the name and the SHA-256 of each file, sorted.
     """
     folder.mkdir(parents=True)
-    dataset = _common(person, exam, plan)
+    dataset = _common_tags(person, exam, plan)
     templates: dict[tuple[object, ...], bytes] = {}
     lines = []
     names = rng.permutation(len(slices)) + 1
     for name, part in zip(names.tolist(), slices):
-        likeness = (part.hu.shape, part.orientation, part.spacing, part.intercept)
-        if likeness not in templates:
-            templates[likeness] = _template(dataset, part)
-        content = _encoded(templates[likeness], part, plan)
+        kind = (part.hu.shape, part.orientation, part.spacing, part.intercept)
+        if kind not in templates:
+            templates[kind] = _template(dataset, part)
+        content = _encode(templates[kind], part, plan)
         (folder / f"{name}.dcm").write_bytes(content)
         lines.append(f"{name}.dcm {hashlib.sha256(content).hexdigest()}")
     return text_digest("\n".join(sorted(lines)))
 
 
-# pydicom takes a millisecond for a file, which would be most of the time that a cohort takes. So it encodes
-# one file for all slices that are alike, with these values in place of those that each slice has of its
-# own. All are as long as their element allows, and spaces fill up what a shorter value leaves.
+# pydicom needs a millisecond for a file, which would be most of the time of a cohort. So it encodes one file
+# for all slices of the same kind, with these placeholders for the values that differ between slices. They are
+# as long as their tags allow; shorter values are padded with spaces.
 _UID = "1." + "9" * 62
 _NUMBER = "-1000000001"
 _X, _Y, _Z = "-1111111111.1111", "-2222222222.2222", "-3333333333.3333"
 
 
 def _template(dataset: Dataset, part: Slice) -> bytes:
-    """A file without its pixels, for all slices that are like this one but for number and position."""
+    """Encode a file without its pixels, for all slices that differ in number and position alone."""
     dataset.file_meta.MediaStorageSOPInstanceUID = _UID
     dataset.SOPInstanceUID = _UID
     dataset.InstanceNumber = _NUMBER
@@ -103,8 +106,8 @@ def _template(dataset: Dataset, part: Slice) -> bytes:
     return buffer.getvalue()[: -2 * part.hu.size]
 
 
-def _encoded(template: bytes, part: Slice, plan: SeriesPlan) -> bytes:
-    """The file of a slice."""
+def _encode(template: bytes, part: Slice, plan: SeriesPlan) -> bytes:
+    """Return the bytes of a slice's file."""
     own = {
         _UID: generate_uid(entropy_srcs=[plan.uid, str(part.number)]),
         _NUMBER: str(part.number),
@@ -116,8 +119,8 @@ def _encoded(template: bytes, part: Slice, plan: SeriesPlan) -> bytes:
     return whole[: int(len(whole) * part.fraction_written)]
 
 
-def _common(person: Person, exam: Exam, plan: SeriesPlan) -> Dataset:
-    """What all slices of a series have in common."""
+def _common_tags(person: Person, exam: Exam, plan: SeriesPlan) -> Dataset:
+    """Return the DICOM tags that all slices of a series share."""
     scanner, kernel = exam.scanner, plan.kernel
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
@@ -168,12 +171,12 @@ def _common(person: Person, exam: Exam, plan: SeriesPlan) -> Dataset:
 
 
 def image_type(plan: SeriesPlan) -> str:
-    """Value of ImageType, its parts separated as in DICOM."""
+    """Return the value of ImageType, its parts separated as in DICOM."""
     return "ORIGINAL\\PRIMARY\\" + ("LOCALIZER" if plan.kernel is None else "AXIAL")
 
 
 def description(exam: Exam, plan: SeriesPlan) -> str:
-    """SeriesDescription in the form of NLST: fields separated by commas, OPL a localizer, OPA axial."""
+    """Return a SeriesDescription in NLST's form: fields between commas, OPL a localizer, OPA axial."""
     make = exam.scanner.manufacturer[:2].upper()
     model = exam.scanner.model.replace(" ", "").upper()[:6]
     if plan.kernel is None:

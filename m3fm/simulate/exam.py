@@ -1,4 +1,4 @@
-"""One screening exam: its identifiers, its geometry, and the series that were made of it."""
+"""One screening exam: its identifiers, its geometry, and its series."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from m3fm.simulate.phantom import ABOVE_MM, BELOW_MM, Grid
 from m3fm.simulate.scanner import SCANNERS, Kernel, Scanner
 
 STUDY_DATES = ("19990102", "20000102", "20010102")
-"""As NLST shifts them, so that only the screening year can be told."""
+"""Dates of T0, T1 and T2, shifted as in NLST, so that they reveal the screening year alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +25,16 @@ class SeriesPlan:
     number: int
     kernel: Kernel | None
     fault: str | None = None
-    """How it is broken, a key of FAULTS."""
+    """Fault of a broken series, a key of FAULTS."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exam:
-    """What took place at T0, T1 or T2."""
+    """The exam of a patient at T0, T1 or T2."""
 
     timepoint: int
     day: int
-    """Since randomisation."""
+    """Days since randomisation."""
     study_uid: str
     frame_uid: str
     scanner: Scanner
@@ -42,13 +42,13 @@ class Exam:
     centre: tuple[float, float]
     """Middle of the chest in the scanner's coordinates, y and x in mm."""
     table_z: float
-    """Bases of the lungs in the scanner's coordinates, mm."""
+    """Coordinate z of the bases of the lungs in the scanner's coordinates, in mm."""
     anatomy: Anatomy
     findings: ExamFindings
     series: tuple[SeriesPlan, ...]
 
     def slice_number(self, nodule: Nodule) -> int:
-        """InstanceNumber of the slice through the middle of a nodule: 1 is the most cranial."""
+        """Return the InstanceNumber of the slice through the middle of a nodule; 1 is the most cranial."""
         z = nodule.centre(self.anatomy)[0]
         index = round((z - self.grid.origin[0]) / self.grid.voxel_size[0])
         return self.grid.slices - min(max(index, 0), self.grid.slices - 1)
@@ -63,7 +63,7 @@ def plan_exam(
     config: SimulateConfig,
     rng: np.random.Generator,
 ) -> Exam:
-    """Choose how the patient lies in the scanner, and which of the series are broken."""
+    """Choose the patient's position in the scanner, and the series, some of them broken."""
     anatomy = anatomy.breathed(rng)
     slices = int(rng.integers(config.slices[0], config.slices[1] + 1))
     pixel = round(config.field_of_view_mm * float(rng.uniform(0.99, 1.05)) / config.rows, 4)
@@ -94,7 +94,7 @@ def plan_exam(
 def _plan_series(
     scanner: Scanner, identity: list[str], broken_fraction: float, rng: np.random.Generator
 ) -> tuple[SeriesPlan, ...]:
-    """A localizer and two reconstructions, of which one at most is broken."""
+    """Plan a localizer and two reconstructions, at most one of them broken."""
     broken = rng.random() < 2 * broken_fraction
     which, fault = int(rng.integers(2)), str(rng.choice(sorted(FAULTS)))
     plans = [SeriesPlan(uid=_uid("localizer", identity), number=1, kernel=None)]

@@ -1,4 +1,4 @@
-"""Ways in which a series can be broken; curation must refuse each for the reason of the same name."""
+"""The faults that a series can have; curation must refuse each for the reason of the same name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -7,32 +7,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 HU_OFFSET = -1024
-"""What stored values are shifted by, so that none is negative."""
+"""Shift of the stored values in HU, which makes them non-negative."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """One image of a series as it is going to be written."""
+    """One image of a series, before it is written."""
 
     hu: NDArray[np.int16]
+    """Values in HU, [row, column]."""
     number: int
     """InstanceNumber."""
     position: tuple[float, float, float]
     """Centre of the first pixel: x, y, z in mm."""
     orientation: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
     spacing: tuple[float, float] = (1.0, 1.0)
-    """Between rows, between columns, in mm."""
+    """Distance between rows and between columns, in mm."""
     intercept: int = HU_OFFSET
-    """RescaleIntercept as the file says it."""
+    """RescaleIntercept that the file states."""
     fraction_written: float = 1.0
-    """Of the file's bytes."""
+    """Fraction of the file's bytes that are written."""
 
 
 Fault = Callable[[list[Slice], np.random.Generator], list[Slice]]
 
 
 def _gap(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
-    """The couch moved on by one slice without a scan."""
+    """Move the slices above a random one up by one slice: the couch moved on without a scan."""
     at = _middle(slices, rng)
     step = slices[1].position[2] - slices[0].position[2]
     return slices[:at] + [_moved(part, z=step) for part in slices[at:]]
@@ -49,13 +50,13 @@ def _too_few_slices(slices: list[Slice], rng: np.random.Generator) -> list[Slice
 
 
 def _tilted(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
-    """A tilted gantry: each slice lies a little more to the front than the one below."""
+    """Shift each slice a little more to the front than the one below, as with a tilted gantry."""
     step = slices[1].position[2] - slices[0].position[2]
     return [_moved(part, y=-0.2 * step * index) for index, part in enumerate(slices)]
 
 
 def _inconsistent(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
-    """Half of the slices were taken with other settings: another field of view, or another orientation."""
+    """Set another field of view, or another orientation, for half of the slices."""
     at = _middle(slices, rng)
     if rng.random() < 0.5:
         row, column = (round(1.1 * mm, 4) for mm in slices[at].spacing)
@@ -67,14 +68,14 @@ def _inconsistent(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
 
 
 def _unreadable(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
-    """A file that was cut short on its way."""
+    """Cut one file short, as a broken transfer does."""
     at = _middle(slices, rng)
     slices[at] = replace(slices[at], fraction_written=0.6)
     return slices
 
 
 def _implausible_hu(slices: list[Slice], rng: np.random.Generator) -> list[Slice]:
-    """The shift of the stored values was lost."""
+    """Drop the shift of the stored values from the header."""
     return [replace(part, intercept=0) for part in slices]
 
 
@@ -87,11 +88,11 @@ FAULTS: dict[str, Fault] = {
     "unreadable": _unreadable,
     "implausible_hu": _implausible_hu,
 }
-"""By the name that `m3fm.ct.geometry.REASONS` has for it; slices come and go from the feet to the head."""
+"""Faults by name, as in `m3fm.ct.geometry.REASONS`; they take and return slices from the feet to the head."""
 
 
 def _middle(slices: list[Slice], rng: np.random.Generator) -> int:
-    """Index of a slice that is near neither end."""
+    """Return the index of a random slice near neither end."""
     return int(rng.integers(len(slices) // 4, 3 * len(slices) // 4))
 
 

@@ -1,9 +1,9 @@
-"""What is there to see in each exam: abnormalities, and nodules that stay and grow.
+"""The findings of each exam: abnormalities, and nodules that stay and grow.
 
 This is a cohort for tests of software, not of epidemiology: every abnormality is in 15 to 35 % of the
 exams, large, and at a site of its own (`lesions.py`), so that a small model can learn it from a few
 patients. Diseases that the patient reports make the matching abnormality more likely, so that the
-clinical text says something of the image.
+clinical text is informative about the image.
 """
 
 from dataclasses import dataclass, field, replace
@@ -15,7 +15,7 @@ from m3fm.simulate.people import Person, choose
 from m3fm.simulate.sites import occupied
 
 EXAMS = 3
-"""Screening years: T0, T1, T2."""
+"""Number of screening years: T0, T1, T2."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +23,15 @@ class Abnormality:
     """One kind of abnormality other than nodules."""
 
     name: str
-    """Of the task that asks for it."""
+    """Name of the task that asks for it."""
     code: int | None
     """NLST's sct_ab_desc; None where NLST has none."""
     fraction: float
-    """Of the patients (or exams) without any of `raised_by`."""
+    """Fraction of the patients (or exams) that have it, without any disease of `raised_by`."""
     raised_by: dict[str, float] = field(default_factory=dict)
-    """Factors on the odds, by disease history."""
+    """Factors on the odds, by disease of the history."""
     lasting: bool
-    """There in every exam of a patient or in none; else each exam is drawn anew."""
+    """Whether it is in all exams of a patient or in none; otherwise each exam is drawn anew."""
 
 
 ABNORMALITIES = (
@@ -65,7 +65,7 @@ ABNORMALITIES = (
     ),
     Abnormality(name="covid19", code=None, fraction=0.25, lasting=False),
 )
-"""Every abnormality, with the codes of NLST's form."""
+"""All abnormalities, with the codes of NLST's form."""
 
 SPICULATED, SMOOTH, POORLY_DEFINED, UNDETERMINED = 1, 2, 3, 9
 SOFT_TISSUE, GROUND_GLASS, MIXED, FLUID, FAT, OTHER = 1, 2, 3, 4, 6, 7
@@ -82,7 +82,7 @@ ATTENUATIONS = {
     9: 0.03,
 }
 LONG_MM = {(4, 4): 0.11, (5, 6): 0.13, (7, 8): 0.14, (9, 15): 0.26, (16, 30): 0.23, (31, 38): 0.13}
-"""Fractions of the classes of the long diameter, which is a whole number of mm as in NLST."""
+"""Fraction of the nodules by range of the long diameter, a whole number of mm as in NLST."""
 LARGEST_MM = 44
 
 
@@ -91,7 +91,7 @@ class Nodule:
     """A nodule in one exam; codes are NLST's."""
 
     number: int
-    """sct_ab_num, the same in every exam of a patient."""
+    """NLST's sct_ab_num, equal in all exams of a patient."""
     lobe: int
     place: tuple[float, float, float]
     """Centre as (z, y, x), in fractions of the cage's length, half depth and half width."""
@@ -105,28 +105,28 @@ class Nodule:
 
     @property
     def suspicion(self) -> float:
-        """How much the nodule adds to the log-odds of lung cancer."""
+        """Contribution of the nodule to the log-odds of lung cancer."""
         dense = self.attenuation in (SOFT_TISSUE, MIXED)
         return 0.085 * self.long_mm + 1.5 * (self.margin == SPICULATED) + 0.5 * dense
 
     def centre(self, anatomy: Anatomy) -> tuple[float, float, float]:
-        """Centre as (z, y, x) in mm, where the chest has the given measures."""
+        """Return the centre as (z, y, x) in mm, in a chest with the given measures."""
         z, y, x = self.place
         return z * anatomy.length, y * anatomy.half_depth, x * anatomy.half_width
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExamFindings:
-    """What is drawn in one exam, which is what its report says."""
+    """The findings that are drawn in one exam, and that its report lists."""
 
     severity: dict[str, float]
-    """0.6 to 1.0 by the name of an abnormality that is there."""
+    """Severity, 0.6 to 1.0, by the name of an abnormality that is present."""
     nodules: tuple[Nodule, ...]
     covid_tested: bool
 
 
 def draw_abnormalities(person: Person, rng: np.random.Generator) -> list[dict[str, float]]:
-    """The severities of what is there, for each exam that the patient may have."""
+    """Draw the severities of the abnormalities in each exam that the patient may have."""
     exams: list[dict[str, float]] = [{} for _ in range(EXAMS)]
     for kind in ABNORMALITIES:
         odds = kind.fraction / (1 - kind.fraction)
@@ -142,14 +142,14 @@ def draw_abnormalities(person: Person, rng: np.random.Generator) -> list[dict[st
 
 
 def draw_nodules(anatomy: Anatomy, abnormalities: set[str], rng: np.random.Generator) -> list[Nodule]:
-    """None to three nodules as they are first seen, apart from each other and from the abnormalities."""
+    """Draw up to three nodules as first seen, apart from each other and from the abnormalities."""
     nodules: list[Nodule] = []
     for number in range(1, 1 + int(rng.choice(4, p=[0.30, 0.35, 0.24, 0.11]))):
         low, high = choose(LONG_MM, rng)
         long_mm = int(rng.integers(low, high + 1))
         margin = choose(MARGINS, rng)
         nodules.append(
-            _placed(
+            _place(
                 Nodule(
                     number=number,
                     lobe=choose(LOBES, rng),
@@ -170,10 +170,10 @@ def draw_nodules(anatomy: Anatomy, abnormalities: set[str], rng: np.random.Gener
     return nodules
 
 
-def _placed(
+def _place(
     nodule: Nodule, anatomy: Anatomy, others: list[Nodule], abnormalities: set[str], rng: np.random.Generator
 ) -> Nodule:
-    """Put a nodule at a random place of its lobe that has room for it, or where there is most room."""
+    """Place a nodule at random in its lobe where it has room, or else where it has the most room."""
     places = rng.uniform((0.05, -0.95, -0.95), (0.98, 0.95, 0.95), size=(6000, 3)).astype(np.float32)
     z, y, x = (places * (anatomy.length, anatomy.half_depth, anatomy.half_width)).T.astype(np.float32)
     room = np.minimum(anatomy.lung(z, y, x), -occupied(anatomy, abnormalities, z, y, x))
@@ -191,7 +191,7 @@ def _placed(
 def nodules_at(
     exam: int, nodules: list[Nodule], growing: int | None, rng: np.random.Generator
 ) -> list[Nodule]:
-    """The nodules as they are at an exam: `growing` is the number of the one that is a cancer."""
+    """Return the nodules as they are at an exam; `growing` is the number of the one that is a cancer."""
     seen = [nodule for nodule in nodules if nodule.first_exam <= exam]
     return [_grown(nodule, exam - nodule.first_exam, nodule.number == growing, rng) for nodule in seen]
 

@@ -26,7 +26,7 @@ Draw = Callable[[Canvas, float, np.random.Generator], None]
 
 
 def _emphysema(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
-    """Air sacs without vessels that take up most of the upper lungs."""
+    """Draw air sacs without vessels that fill most of the upper lungs."""
     a = canvas.anatomy
     upper = cover(canvas.z - (0.62 - 0.22 * severity) * a.length, 30.0) * cover(canvas.lung - 1, canvas.edge)
     canvas.blend(0.8 * upper, -990.0)
@@ -44,13 +44,13 @@ def _emphysema(canvas: Canvas, severity: float, rng: np.random.Generator) -> Non
 
 
 def _fibrosis(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
-    """A net of thickened walls below the pleura of the bases."""
+    """Draw a net of thickened walls below the pleura of the bases."""
     a = canvas.anatomy
     where = intersection(
         canvas.lung, 34 * severity - canvas.lung, (0.26 + 0.14 * severity) * a.length - canvas.z
     )
     waves = np.zeros_like(canvas.hu)
-    for _ in range(5):  # where waves of all directions cancel out there are walls, which makes a net
+    for _ in range(5):  # walls are where waves of all directions cancel out: a net
         aim = rng.normal(size=3)
         z, y, x = (2 * np.pi / rng.uniform(16, 24) * aim / np.linalg.norm(aim)).tolist()
         waves += np.sin(z * canvas.z + (y * canvas.y + (x * canvas.x + float(rng.uniform(0, 6)))))
@@ -59,7 +59,7 @@ def _fibrosis(canvas: Canvas, severity: float, rng: np.random.Generator) -> None
 
 
 def _covid(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
-    """Patches of ground glass below the pleura of both lungs, at mid-height, to the side and the back."""
+    """Draw patches of ground glass below the pleura of both lungs, at mid-height, to the side and back."""
     a = canvas.anatomy
     patches = np.full(canvas.hu.shape, -50.0, np.float32)
     for side in (-1, 1):
@@ -79,7 +79,7 @@ def _covid(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
 
 
 def _calcium(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
-    """Calcified stretches of the coronary arteries, and of the wall of the aorta."""
+    """Draw calcified stretches of the coronary arteries."""
     for path in coronaries(canvas.anatomy).values():
         for start, end in pairwise(path):
             if rng.random() < severity:
@@ -89,7 +89,7 @@ def _calcium(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
 
 
 def _site(name: str, hu: float, texture: float = 0.0) -> Draw:
-    """A drawing that fills the abnormality's site with one density, and air in a fraction of it."""
+    """Return a function that fills the abnormality's site with a density in HU, less `texture` in spots."""
 
     def draw(canvas: Canvas, severity: float, rng: np.random.Generator) -> None:
         depth = SITES[name](canvas.anatomy, severity, canvas.z, canvas.y, canvas.x)
@@ -114,14 +114,14 @@ DRAWINGS: dict[str, Draw] = {
     "chest_wall_abnormality": _site("chest_wall_abnormality", 50.0),
     "cvd_diagnosis": _calcium,
 }
-"""How each abnormality is drawn, by name, in the order of drawing."""
+"""Drawing functions of the abnormalities by name, in the order of drawing."""
 LASTING = {kind.name for kind in ABNORMALITIES if kind.lasting}
 
 
 def draw_findings(canvas: Canvas, findings: ExamFindings, seed: list[int], timepoint: int) -> None:
-    """Draw everything that an exam shows; the nodules last, so that nothing hides them.
+    """Draw all findings of an exam; the nodules last, so that nothing hides them.
 
-    What lasts has the same pattern at every timepoint; what comes and goes has another.
+    Lasting abnormalities have one pattern at all timepoints, the others a new one at each.
     """
     for number, (name, draw) in enumerate(DRAWINGS.items()):
         if name in findings.severity:
@@ -132,15 +132,15 @@ def draw_findings(canvas: Canvas, findings: ExamFindings, seed: list[int], timep
 
 
 SUBVOXELS = 4
-"""Samples along each axis of a voxel, of which the fraction inside a nodule is counted."""
+"""Samples along each axis of a voxel, to count the fraction of it inside a nodule."""
 SPIKES = 13
 DENSITY = {GROUND_GLASS: -560.0, FLUID: 10.0, FAT: -90.0, OTHER: 220.0}
-"""HU by attenuation; soft tissue where nothing is said."""
+"""HU by attenuation; others are soft tissue, SOLID."""
 SOLID = 45.0
 
 
 def draw_nodule(canvas: Canvas, nodule: Nodule, rng: np.random.Generator) -> None:
-    """Draw a nodule with its partial volume: a voxel that it fills by half is halfway between the two."""
+    """Draw a nodule with partial volume: a half-filled voxel is halfway between nodule and surroundings."""
     centre = nodule.centre(canvas.anatomy)
     reach = 1.05 * nodule.long_mm + canvas.edge
     box = canvas.grid.around(
@@ -148,21 +148,24 @@ def draw_nodule(canvas: Canvas, nodule: Nodule, rng: np.random.Generator) -> Non
         (centre[0] + reach, centre[1] + reach, centre[2] + reach),
     )
     axes = (canvas.z[box[0], 0, 0], canvas.y[0, box[1], 0], canvas.x[0, 0, box[2]])
-    z, y, x = (_fine(axis, step) - middle for axis, step, middle in zip(axes, canvas.grid.voxel_size, centre))
+    z, y, x = (
+        _sample_positions(axis, step) - middle
+        for axis, step, middle in zip(axes, canvas.grid.voxel_size, centre)
+    )
     fraction, density = _nodule_shape(nodule, z[:, None, None], y[None, :, None], x[None, None, :], rng)
-    filled, weighted = _coarse(fraction), _coarse(fraction * density)
+    filled, weighted = _voxel_means(fraction), _voxel_means(fraction * density)
     part = canvas.hu[box]
     part += weighted - filled * part
 
 
-def _fine(axis: Array, step: float) -> Array:
-    """The positions of the samples within voxels that are centred on `axis`."""
+def _sample_positions(axis: Array, step: float) -> Array:
+    """Return the positions of the samples within voxels that are centred on `axis`."""
     offsets = ((np.arange(SUBVOXELS, dtype=np.float32) + 0.5) / SUBVOXELS - 0.5) * np.float32(step)
     return (axis[:, None] + offsets).ravel()
 
 
-def _coarse(samples: Array) -> Array:
-    """The mean of the samples of each voxel."""
+def _voxel_means(samples: Array) -> Array:
+    """Average the samples of each voxel."""
     d, h, w = (size // SUBVOXELS for size in samples.shape)
     blocks = samples.reshape(d, SUBVOXELS, h, SUBVOXELS, w, SUBVOXELS)
     return blocks.mean(axis=(1, 3, 5), dtype=np.float32)
@@ -171,7 +174,7 @@ def _coarse(samples: Array) -> Array:
 def _nodule_shape(
     nodule: Nodule, z: Array, y: Array, x: Array, rng: np.random.Generator
 ) -> tuple[Array, Array | float]:
-    """The fraction of each sample that the nodule fills, and its density in HU; the origin is its centre."""
+    """Compute how full of nodule each sample is, 0 to 1, and its density in HU; the origin is the centre."""
     cosine, sine = np.float32(np.cos(nodule.angle)), np.float32(np.sin(nodule.angle))
     u = (x * cosine + y * sine) / (nodule.long_mm / 2)
     v = (y * cosine - x * sine) / (nodule.short_mm / 2)
@@ -186,7 +189,7 @@ def _nodule_shape(
 def _margin(
     margin: int, radius: Array, directions: tuple[Array, Array, Array], rng: np.random.Generator
 ) -> Array:
-    """How full the nodule is, by the distance from its centre in fractions of its own radius."""
+    """Compute how full of nodule a sample is by its distance from the centre, in radii of the nodule."""
     if margin == SMOOTH:
         return (radius < 1).astype(np.float32)
     if margin == POORLY_DEFINED:

@@ -1,4 +1,4 @@
-"""The Lung-RADS category that a report would give."""
+"""The Lung-RADS category that a report would state."""
 
 from collections.abc import Iterable
 
@@ -6,9 +6,9 @@ from m3fm.simulate.findings import FAT, GROUND_GLASS, MIXED, Nodule
 
 
 def lung_rads(nodules: Iterable[Nodule], timepoint: int) -> int:
-    """Lung-RADS category of an exam, 1 to 4: the highest of its nodules', 1 without any.
+    """Return the Lung-RADS category of an exam, 1 to 4: the highest of its nodules', 1 without nodules.
 
-    The sizes of version 1.1, simplified: no growth, no 4X; 4A and 4B are both 4.
+    Sizes are those of version 1.1, simplified: without growth and 4X; 4A and 4B are both 4.
     """
     return max((_category(nodule, nodule.first_exam == timepoint > 0) for nodule in nodules), default=1)
 

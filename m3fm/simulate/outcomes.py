@@ -1,4 +1,4 @@
-"""What becomes of the patients: lung cancer, death, and how long they are followed.
+"""The outcomes of the patients: lung cancer, death, and the length of follow-up.
 
 Both risks depend on the image and on the clinical data, so that neither is enough alone. About a quarter
 of the patients get lung cancer and a fifth die of cardiovascular disease, far more than in any trial, so
@@ -14,7 +14,7 @@ from m3fm.simulate.findings import EXAMS, LOBES, Nodule
 from m3fm.simulate.people import Person, choose
 
 SPREAD_DAYS = 2180
-"""Events come within this many days of the first exam: a little less than six years."""
+"""Length in days of the period of events after the first exam: a little less than six years."""
 
 TUMOUR_TYPES = {8140: 0.52, 8070: 0.25, 8041: 0.14, 8012: 0.09}
 """ICD-O-3 morphology: adenocarcinoma, squamous cell, small cell, large cell."""
@@ -28,7 +28,7 @@ TUMOUR_PLACES = {
     LINGULA: "loclin",
     LLL: "locllow",
 }
-"""Column of the location flag, by lobe."""
+"""Columns of the location flags by lobe."""
 
 CARDIOVASCULAR = {"I219": 0.3, "I251": 0.35, "I250": 0.1, "I64": 0.1, "I500": 0.1, "I710": 0.05}
 OTHER_CAUSES = {"J449": 0.4, "C259": 0.2, "C189": 0.15, "J189": 0.15, "G309": 0.1}
@@ -42,7 +42,7 @@ class Cancer:
     day: int
     lobe: int
     nodule: int | None
-    """Number of the nodule that it was, if any was seen."""
+    """Number of the nodule that is the cancer, if one was seen."""
     tumour_type: int
     stage: int
     grade: int
@@ -51,7 +51,7 @@ class Cancer:
 
 @dataclass(frozen=True, kw_only=True)
 class Death:
-    """A death, with the ICD-10 code of its cause as certificates have it, without a dot."""
+    """A death and the ICD-10 code of its cause, without a dot, as on certificates."""
 
     day: int
     icd10: str
@@ -59,18 +59,18 @@ class Death:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The days on which the patient was scanned, and what came after."""
+    """The days of a patient's scans and of the events after them."""
 
     scan_days: tuple[int, ...]
-    """Of the exams that took place: T0, T1, T2, or the first of them."""
+    """Days of the exams that took place: T0, T1, T2, or the first of them."""
     cancer: Cancer | None
     death: Death | None
     followup_day: int
-    """Last day on which the patient was known alive, or that of death."""
+    """Last day on which the patient was known to be alive, or the day of death."""
 
 
 def draw_outcome(person: Person, nodules: list[Nodule], calcium: float, rng: np.random.Generator) -> Outcome:
-    """What becomes of a patient with these nodules and this severity of coronary calcium (0: none)."""
+    """Draw the outcome of a patient with these nodules and this severity of coronary calcium (0: none)."""
     planned = int(rng.choice([1, 2, 3], p=[0.26, 0.36, 0.38]))
     first = int(rng.integers(3, 45))
     days = [first] + [first + 365 * exam + int(rng.integers(-25, 26)) for exam in range(1, EXAMS)]
@@ -93,7 +93,7 @@ def draw_outcome(person: Person, nodules: list[Nodule], calcium: float, rng: np.
 
 
 def cancer_log_odds(person: Person, nodules: list[Nodule]) -> float:
-    """Log-odds of lung cancer within six years: the worst nodule, smoking, family and emphysema."""
+    """Compute the log-odds of lung cancer in six years: the worst nodule, smoking, family, lung disease."""
     worst = max((nodule.suspicion for nodule in nodules), default=-0.5)
     clinical = (
         0.022 * (min(person.pack_years, 120) - 50)
@@ -105,7 +105,7 @@ def cancer_log_odds(person: Person, nodules: list[Nodule]) -> float:
 
 
 def cardiovascular_log_odds(person: Person, calcium: float) -> float:
-    """Log-odds of cardiovascular death within six years: disease history, age and coronary calcium."""
+    """Compute the log-odds of cardiovascular death in six years: disease history, age, coronary calcium."""
     weights = {"hear": 1.9, "stro": 1.7, "diab": 1.3, "hype": 0.8}
     history = sum(weight for key, weight in weights.items() if key in person.histories)
     return -4.1 + history + 2.4 * calcium + 0.06 * (person.age - 61)
@@ -116,7 +116,7 @@ def _happens(log_odds: float, rng: np.random.Generator) -> bool:
 
 
 def _day(first: int, log_odds: float, rng: np.random.Generator) -> int:
-    """When an event comes: any time within six years, the sooner the higher the risk."""
+    """Draw the day of an event within six years; a higher risk makes it come sooner."""
     return first + 25 + int(SPREAD_DAYS * rng.beta(1.0, 1.1 + 0.25 * np.clip(log_odds, 0, 4)))
 
 
@@ -139,7 +139,7 @@ def _cancer(person: Person, nodules: list[Nodule], first: int, rng: np.random.Ge
 def _death(
     person: Person, calcium: float, cancer: Cancer | None, first: int, rng: np.random.Generator
 ) -> Death | None:
-    """The first of the deaths that the patient may die."""
+    """Draw the possible deaths of a patient, and return the first, or None."""
     deaths = []
     log_odds = cardiovascular_log_odds(person, calcium)
     if _happens(log_odds, rng):

@@ -1,8 +1,8 @@
-"""Who the patients are: the answers of an enrolment questionnaire, in NLST's codes.
+"""The patients: the answers of an enrolment questionnaire, in NLST's codes.
 
 Smoking follows the trial's rules of entry (55 to 74 years old, 30 pack-years, quit at most 15 years ago).
-What goes together in life goes together here: smoking with lung disease, weight with diabetes, diabetes
-and hypertension with heart disease.
+Answers are correlated as in life: smoking with lung disease, weight with diabetes, diabetes and hypertension
+with heart disease.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Code = int | float | str
 Option = TypeVar("Option")
 MISSING, NOT_APPLICABLE = ".M", ".N"
 MISSING_FRACTION = 0.02
-"""Fraction of the answers that a patient did not give."""
+"""Fraction of the answers that are missing."""
 
 RACES = {1: 0.83, 2: 0.09, 3: 0.04, 4: 0.01, 5: 0.01, 6: 0.02}
 EDUCATION = {1: 0.02, 2: 0.07, 3: 0.25, 4: 0.14, 5: 0.23, 6: 0.16, 7: 0.11, 8: 0.02}
@@ -52,7 +52,7 @@ RAISED_BY = {
     "hear": {"diab": 2.0, "hype": 1.6, "male": 1.4},
     "stro": {"hype": 2.0, "diab": 1.6},
 }
-"""Factors on the odds of a disease. A disease comes after those that raise it (see `_diseases`)."""
+"""Factors on the odds of a disease by cause; the causes are drawn before the disease (see `_diseases`)."""
 
 CANCERS = {
     "blad": 0.010,
@@ -71,7 +71,7 @@ CANCERS = {
     "thyr": 0.006,
     "tran": 0.002,
 }
-"""Fraction of the patients who report each earlier cancer; breast and cervix are of women here."""
+"""Fraction of the patients who report each earlier cancer; of breast and cervix in women alone."""
 
 FAMILY = {"brother": 0.06, "child": 0.01, "father": 0.11, "mother": 0.07, "sister": 0.05}
 """Fraction of the patients who report a relative with lung cancer."""
@@ -81,7 +81,7 @@ DRAWN_FIRST = ("asbe", "sili", "hype", "chro", "diab", "copd")
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """One patient: the facts that the rest of the simulation depends on, and what the questionnaire says."""
+    """One patient: the facts that the rest of the simulation depends on, and the questionnaire."""
 
     pid: int
     centre: int
@@ -104,7 +104,7 @@ class Person:
 
 
 def draw_person(pid: int, rng: np.random.Generator) -> Person:
-    """One random patient."""
+    """Draw one patient."""
     male = bool(rng.random() < 0.59)
     age = int(rng.triangular(55, 58, 75))
     height = round(rng.normal(69.5 if male else 64.0, 2.6))
@@ -151,7 +151,7 @@ _EXPOSURES = {"cigar": 0.19, "pipe": 0.22, "smokelive": 0.86, "smokework": 0.88}
 
 
 def _smoking(age: int, rng: np.random.Generator) -> tuple[dict[str, Code], float]:
-    """A history that the trial would take in (see the top of this module), and its pack-years."""
+    """Draw a smoking history that the trial admits (see the module's docstring), and its pack-years."""
     current = bool(rng.random() < 0.48)
     start = int(np.clip(rng.normal(17, 3), 9, 30))
     stop = age if current else age - int(rng.integers(0, 16))
@@ -184,7 +184,7 @@ def _diseases(traits: dict[str, bool], rng: np.random.Generator) -> set[str]:
 def _reported(
     prefix: str, keys: dict[str, float], had: set[str], age: int, rng: np.random.Generator
 ) -> dict[str, Code]:
-    """The yes-or-no column and that of the age at diagnosis, for each disease or cancer."""
+    """Draw the yes-or-no column and the column of the age at diagnosis for each disease or cancer."""
     columns: dict[str, Code] = {}
     for key in keys:
         answer = _or_missing(int(key in had), rng)
@@ -201,13 +201,13 @@ def _other_sex(cancer: str, male: bool) -> bool:
 
 
 def choose(fractions: Mapping[Option, float], rng: np.random.Generator) -> Option:
-    """One of the keys, each as likely as its fraction of the sum."""
+    """Choose one of the keys, with probabilities in proportion to the values."""
     weights = np.array(list(fractions.values()))
     return list(fractions)[int(rng.choice(len(weights), p=weights / weights.sum()))]
 
 
 def _category(fractions: dict[int, float], rng: np.random.Generator) -> int:
-    """A category's code, or now and then one of those for a question that was not answered."""
+    """Draw a category's code, or now and then a code for an unanswered question."""
     chosen = choose(fractions, rng)
     return _unanswered(int(rng.choice([95, 98, 99])), rng) or chosen
 

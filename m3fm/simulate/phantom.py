@@ -1,4 +1,4 @@
-"""From the measures of a chest to its HU: the healthy parts, and the canvas that abnormalities go onto."""
+"""The healthy chest in HU, drawn from its measures, and the canvas that abnormalities are drawn on."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,19 +12,19 @@ from m3fm.simulate.shapes import Array, Triple, cover, ellipse, ellipsoid, inter
 AIR, FAT, MUSCLE, BLOOD, WATER = -1000.0, -100.0, 50.0, 45.0, 8.0
 LUNG_FRONT, LUNG_BACK = -845.0, -785.0
 BELOW_MM, ABOVE_MM = 28.0, 22.0
-"""How far the scan reaches beyond the lungs."""
+"""Distance that the scan extends beyond the lungs, below and above, in mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where the voxels are, in the coordinates of `Anatomy`; slices go from the feet to the head."""
+    """The positions of the voxels in the coordinates of `Anatomy`; slices run from the feet to the head."""
 
     slices: int
     rows: int
     origin: Triple
     """Centre of voxel (0, 0, 0): z, y, x in mm."""
     voxel_size: Triple
-    """mm: slice, row, column."""
+    """Distance between slices, rows and columns, in mm."""
 
     @property
     def axes(self) -> tuple[Array, Array, Array]:
@@ -36,7 +36,7 @@ class Grid:
         return z[:, None, None], y[None, :, None], x[None, None, :]
 
     def around(self, low: Triple, high: Triple) -> tuple[slice, slice, slice]:
-        """The voxels of a box in mm, as slices of the volume."""
+        """Return the voxels of a box in mm, as slices of the volume."""
         counts = (self.slices, self.rows, self.rows)
         parts = []
         for first, last, start, step, count in zip(low, high, self.origin, self.voxel_size, counts):
@@ -47,15 +47,15 @@ class Grid:
 
 
 class Canvas:
-    """A volume that is being drawn, and where its parts are."""
+    """A volume in HU, [slice, row, column], that is being drawn, and the positions of its parts."""
 
     def __init__(self, anatomy: Anatomy, grid: Grid) -> None:
-        """A canvas of air."""
+        """Create a canvas of air."""
         self.anatomy = anatomy
         self.grid = grid
         self.z, self.y, self.x = grid.axes
         self.edge = grid.voxel_size[1]
-        """Surfaces are blurred over one pixel."""
+        """Width in mm over which surfaces are blurred: one pixel."""
         self.hu = np.full((grid.slices, grid.rows, grid.rows), AIR, np.float32)
 
     @cached_property
@@ -69,16 +69,16 @@ class Canvas:
         return self.anatomy.cage(self.z, self.y, self.x)
 
     def fill(self, depth: Array, hu: Array | float, fraction: float = 1.0) -> None:
-        """Blend a solid into the whole volume; `depth` is negative outside of it."""
+        """Blend a solid into the whole volume; `depth`, [slice, row, column], is negative outside of it."""
         self.blend(cover(depth, self.edge) * fraction, hu)
 
     def blend(self, fraction: Array, hu: Array | float, box: tuple[slice, ...] = ()) -> None:
-        """Replace a fraction of every voxel (of a box) by matter of another density."""
+        """Replace a fraction of every voxel, of a box if one is given, by matter of another density."""
         part = self.hu[box]
         part += fraction * (hu - part)
 
     def fill_ellipsoid(self, centre: Triple, radii: Triple, hu: float, fraction: float = 1.0) -> None:
-        """Blend an ellipsoid in, at the cost of its own box only."""
+        """Blend an ellipsoid in; computes its own box only."""
         margin = self.edge
         box = self.grid.around(
             tuple(c - r - margin for c, r in zip(centre, radii)),  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ class Canvas:
     def fill_tube(
         self, start: Triple, end: Triple, radius: float, hu: float, *, in_lung: bool = False
     ) -> None:
-        """Blend a tube in, at the cost of its own box only; one thinner than a pixel fills a part of it."""
+        """Blend a tube in; computes its own box only. A tube thinner than a pixel fills a part of it."""
         margin = radius + self.edge
         box = self.grid.around(
             tuple(min(pair) - margin for pair in zip(start, end)),  # type: ignore[arg-type]
@@ -106,7 +106,7 @@ class Canvas:
 
 
 def draw_chest(anatomy: Anatomy, grid: Grid, rng: np.random.Generator) -> Canvas:
-    """A healthy chest on the scanner's table. The same generator state gives the same vessels."""
+    """Draw a healthy chest on the scanner's table; the same generator state gives the same vessels."""
     canvas = Canvas(anatomy, grid)
     _body(canvas)
     _bones(canvas)
@@ -140,7 +140,7 @@ def _body(canvas: Canvas) -> None:
 
 def _bones(canvas: Canvas) -> None:
     a, z, y, x = canvas.anatomy, canvas.z, canvas.y, canvas.x
-    # Ribs: a shell outside the cage, cut by planes that fall from the back to the front.
+    # Ribs: a shell outside the cage, cut by planes that descend from the back to the front.
     turn = (z + 0.65 * y + 0.10 * np.abs(x)) / 27.0 + a.rib_phase
     across = 5.0 - 27.0 * np.abs(turn - np.rint(turn))
     shell = intersection(-1.5 - canvas.cage, canvas.cage + 10.0)
@@ -199,7 +199,7 @@ def _lungs(canvas: Canvas) -> None:
 
 
 def _vessels(canvas: Canvas, rng: np.random.Generator) -> None:
-    """A tree in each lung: branches spread from the hilum, each thinner than the one it leaves."""
+    """Draw a tree of vessels in each lung, from the hilum outwards, each branch thinner than its parent."""
     a = canvas.anatomy
     for side in (-1, 1):
         hilum = np.array([0.57 * a.length, 2.0, side * (a.mediastinum + 2)])
@@ -254,7 +254,7 @@ def _heart(canvas: Canvas) -> None:
 
 
 def coronaries(anatomy: Anatomy) -> dict[str, list[Triple]]:
-    """The courses of three coronary arteries over the heart, from the aorta outwards."""
+    """Return the courses of three coronary arteries over the heart, from the aorta outwards, in mm."""
     cz, cy, cx = anatomy.heart
     rz, ry, rx = (radius + 1.5 for radius in anatomy.heart_radii)
     courses = {  # polar angle from the top of the heart, and azimuth from the left to the front, degrees

@@ -1,4 +1,4 @@
-"""The scanners of the sites, and what their reconstructions make of a chest."""
+"""The scanners of the sites and the effect of their reconstruction kernels."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from m3fm.simulate.shapes import Array
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """A reconstruction kernel: its name, how sharp it is, and how noisy."""
+    """A reconstruction kernel: its name, sharpness and noise."""
 
     name: str
     filter_code: int
@@ -20,13 +20,13 @@ class Kernel:
     grain: float
     """Size of the noise's grain in pixels."""
     sharpen: float
-    """Fraction of the fine detail that is added; smoothing where negative."""
+    """Fraction of the fine detail that is added; a negative one smooths."""
     thickness_mm: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scanner:
-    """A make of CT scanner, and the kernels that its site reconstructs every exam with."""
+    """A model of CT scanner, and the kernels with which its site reconstructs every exam."""
 
     manufacturer: str
     model: str
@@ -46,7 +46,7 @@ def _sharp(name: str, code: int, thickness_mm: float) -> Kernel:
     )
 
 
-# The thickness is never the distance between slices: who takes the one for the other is found out.
+# The thickness is never the distance between slices, so that code which confuses the two is found out.
 SCANNERS = (
     Scanner(
         manufacturer="GE MEDICAL SYSTEMS",
@@ -76,7 +76,7 @@ SCANNERS = (
 
 
 def reconstruct(hu: Array, kernel: Kernel, rng: np.random.Generator) -> NDArray[np.int16]:
-    """HU as a kernel gives them: sharpened or smoothed in the slice, with the kernel's noise."""
+    """Apply a kernel to a volume in HU, [slice, row, column]: sharpen or smooth its slices, add noise."""
     smooth = ndimage.gaussian_filter(hu, (0, 0.6, 0.6), truncate=2.5)
     noise = rng.standard_normal(hu.shape, dtype=np.float32)
     if kernel.grain:

@@ -1,7 +1,7 @@
-"""Solids as functions of position: how deep a point lies inside, in mm, negative outside.
+"""Solids as functions of position, which return the depth of a point inside in mm, negative outside.
 
-Coordinates are arrays that broadcast against one another, so that the same function draws a volume and
-answers for single points. Distances are exact on the surface and to first order near it.
+Coordinates z, y and x are arrays in mm that broadcast against one another: [D, 1, 1], [1, H, 1] and [1, 1, W]
+for a volume [D, H, W], or [N] for single points. Depths are exact on the surface and to first order near it.
 """
 
 from typing import Any
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
-"""float32, which the operations on float32 arrays and plain numbers keep."""
+"""Arrays of float32; operations with plain numbers keep the type."""
 Triple = tuple[float, float, float]
 TINY = np.float32(1e-6)
 
 
 def ellipse(y: Array, x: Array, half_depth: Array | float, half_width: Array | float) -> Array:
-    """Depth inside an ellipse around the origin, the same in every slice unless its axes vary."""
+    """Return the depth inside an ellipse around the origin, equal in all slices unless its axes vary."""
     v, u = y / half_depth, x / half_width
     radius = np.sqrt(v * v + u * u) + TINY
     slope = np.hypot(v / half_depth, u / half_width) + TINY
@@ -24,7 +24,7 @@ def ellipse(y: Array, x: Array, half_depth: Array | float, half_width: Array | f
 
 
 def ellipsoid(z: Array, y: Array, x: Array, radii: Triple) -> Array:
-    """Depth inside an ellipsoid around the origin; `radii` in slice, row, column order."""
+    """Return the depth inside an ellipsoid around the origin; `radii` in slice, row, column order."""
     w, v, u = z / radii[0], y / radii[1], x / radii[2]
     radius = np.sqrt(w * w + v * v + u * u) + TINY
     w, v, u = w / radii[0], v / radii[1], u / radii[2]
@@ -33,7 +33,7 @@ def ellipsoid(z: Array, y: Array, x: Array, radii: Triple) -> Array:
 
 
 def tube(z: Array, y: Array, x: Array, start: Triple, end: Triple, radius: float) -> Array:
-    """Depth inside a straight tube with round ends; `start` and `end` in slice, row, column order."""
+    """Return the depth inside a straight tube with round ends; `start` and `end` are (z, y, x)."""
     along = np.subtract(end, start)
     dz, dy, dx = z - start[0], y - start[1], x - start[2]
     fraction = np.clip((dz * along[0] + dy * along[1] + dx * along[2]) / (along @ along), 0, 1)
@@ -43,7 +43,7 @@ def tube(z: Array, y: Array, x: Array, start: Triple, end: Triple, radius: float
 
 
 def intersection(*depths: Array) -> Array:
-    """Depth inside all of several solids."""
+    """Return the depth inside all of several solids."""
     result = depths[0]
     for depth in depths[1:]:
         result = np.minimum(result, depth)
@@ -51,7 +51,7 @@ def intersection(*depths: Array) -> Array:
 
 
 def union(*depths: Array) -> Array:
-    """Depth inside any of several solids."""
+    """Return the depth inside any of several solids."""
     result = depths[0]
     for depth in depths[1:]:
         result = np.maximum(result, depth)
@@ -59,5 +59,5 @@ def union(*depths: Array) -> Array:
 
 
 def cover(depth: Array, edge_mm: float) -> Array:
-    """The fraction of a voxel that a solid fills, where its surface is blurred over `edge_mm`."""
+    """Return the fraction of a voxel that a solid fills if its surface is blurred over `edge_mm`."""
     return np.clip(depth / edge_mm + 0.5, 0, 1)

@@ -1,7 +1,7 @@
 """The cohort's tables, in the columns and codes of NLST's own CSV files.
 
 Two tables are not NLST's: `covid` stands for the laboratory tests of MIDRC and `lungrads` for the
-categories in a hospital's reports, neither of which NLST has.
+categories in a hospital's reports; NLST has neither.
 """
 
 import csv
@@ -43,7 +43,7 @@ TOPOGRAPHY = {
     "locllow": "C343",
 }
 HISTOLOGY = {8041: 1, 8070: 2, 8140: 3, 8012: 5}
-"""histology_cat by ICD-O-3 morphology."""
+"""Codes of histology_cat by ICD-O-3 morphology."""
 
 TABLES = ("prsn", "screen", "ctab", "ctabc", "canc", "ct_image", "covid", "lungrads")
 
@@ -51,7 +51,7 @@ TABLES = ("prsn", "screen", "ctab", "ctabc", "canc", "ct_image", "covid", "lungr
 def patient_rows(
     person: Person, outcome: Outcome, exams: list[Exam], numbers_of_images: Mapping[str, int]
 ) -> dict[str, list[CsvRow]]:
-    """Everything that the tables say of a patient, by table; images are counted by SeriesInstanceUID."""
+    """Return a patient's rows by table; `numbers_of_images` are by SeriesInstanceUID."""
     rows: dict[str, list[CsvRow]] = {name: [] for name in TABLES}
     rows["prsn"] = [_prsn(person, outcome, exams)]
     if outcome.cancer is not None:
@@ -73,7 +73,7 @@ def patient_rows(
 
 
 def write_tables(folder: Path, patients: Iterable[dict[str, list[CsvRow]]]) -> dict[str, int]:
-    """Write one CSV file per table, and return how many rows each has."""
+    """Write one CSV file per table, and return the number of rows of each."""
     folder.mkdir(parents=True)
     rows: dict[str, list[CsvRow]] = {name: [] for name in TABLES}
     for patient in patients:
@@ -95,7 +95,7 @@ def _locations(cancer: Cancer | None) -> CsvRow:
 
 
 def _tumour(cancer: Cancer | None) -> CsvRow:
-    """The columns that the tables of patients and of cancers share."""
+    """Return the columns that the tables of patients and of cancers share."""
     if cancer is None:
         return {
             "candx_days": NOT_APPLICABLE,
@@ -135,8 +135,10 @@ def _prsn(person: Person, outcome: Outcome, exams: list[Exam]) -> CsvRow:
     for timepoint in range(EXAMS):
         exam = next((exam for exam in exams if exam.timepoint == timepoint), None)
         row[f"scr_days{timepoint}"] = NOT_APPLICABLE if exam is None else exam.day
-        row[f"scr_iso{timepoint}"] = _isolated(exam) if exam else _not_screened(outcome, timepoint)
-        row[f"scr_res{timepoint}"] = _compared(exam, exams) if exam else _not_screened(outcome, timepoint)
+        row[f"scr_iso{timepoint}"] = _isolated_result(exam) if exam else _not_screened(outcome, timepoint)
+        row[f"scr_res{timepoint}"] = (
+            _compared_result(exam, exams) if exam else _not_screened(outcome, timepoint)
+        )
     nodules = any(exam.findings.nodules for exam in exams)
     row |= {
         "scr_group": (1 if _can_scr(cancer, exams) == 1 else 5) if cancer else (2 if nodules else 3),
@@ -176,7 +178,7 @@ def _canc(person: Person, cancer: Cancer) -> CsvRow:
 
 
 def _can_scr(cancer: Cancer | None, exams: list[Exam]) -> int:
-    """Whether the cancer followed a positive screen, a negative one, or came more than a year after any."""
+    """Return can_scr: the cancer followed a positive or a negative screen, or came over a year later."""
     if cancer is None:
         return 0
     if cancer.day - exams[-1].day > 365:
@@ -184,16 +186,16 @@ def _can_scr(cancer: Cancer | None, exams: list[Exam]) -> int:
     return 1 if exams[-1].findings.nodules else 2
 
 
-def _isolated(exam: Exam) -> int:
-    """Result of the exam by itself: positive with a nodule, else negative with or without other findings."""
+def _isolated_result(exam: Exam) -> int:
+    """Return the result of the exam alone: positive with a nodule, else negative with or without findings."""
     if exam.findings.nodules:
         return 4
     return 3 if exam.findings.severity.keys() - {"covid19"} else 1
 
 
-def _compared(exam: Exam, exams: list[Exam]) -> int:
-    """Result beside the earlier exams: a positive one may show no significant change."""
-    alone = _isolated(exam)
+def _compared_result(exam: Exam, exams: list[Exam]) -> int:
+    """Return the result compared with earlier exams: a positive one may show no significant change."""
+    alone = _isolated_result(exam)
     earlier = [other for other in exams if other.timepoint < exam.timepoint]
     if alone != 4 or not earlier:
         return alone
@@ -203,7 +205,7 @@ def _compared(exam: Exam, exams: list[Exam]) -> int:
 
 
 def _not_screened(outcome: Outcome, timepoint: int) -> int:
-    """Why there was no exam: cancer, death, or else the patient refused."""
+    """Return the reason for a missing exam: cancer, death, or else the patient refused."""
     due = 365 * timepoint
     if outcome.cancer is not None and outcome.cancer.day < due + 60:
         return 13 if outcome.cancer.day < due - 30 else 23
@@ -252,7 +254,7 @@ def _abnormalities(exam: Exam) -> list[CsvRow]:
 
 
 def _comparison(exam: Exam, earlier: list[Exam]) -> list[CsvRow]:
-    """How each nodule compares with the last exam before, which the reader of the first exam did not have."""
+    """Return a row for each nodule, compared with the exam before; none for the first exam."""
     if not earlier:
         return []
     before = {nodule.number: nodule for nodule in earlier[-1].findings.nodules}
@@ -331,4 +333,4 @@ MAY_BE_EMPTY = {
     "canc": ("pid", "study_yr", *CANC, *_tumour(None)),
     "covid": ("pid", "study_yr", "test_method", "result"),
 }
-"""Columns of the tables that a small cohort may have no rows for."""
+"""Columns of the tables that may have no rows in a small cohort."""

@@ -1,8 +1,8 @@
 """A task that no model was trained on, for some of the cohort's patients (paper, Fig. 7).
 
-Immunotherapy-induced pneumonitis, as the paper has it: 90 patients, 49 of whom get it, a CT before the
-therapy and five clinical variables. Whether a patient gets it depends on what the CT shows, on the clinical
-variables, and on chance. The CT is that of the first screening exam; nothing else of the cohort goes by it.
+Immunotherapy-induced pneumonitis, as in the paper: 90 patients, 49 of whom get it, a CT before the therapy
+and five clinical variables. Whether a patient gets it depends on the findings in the CT, on the clinical
+variables, and on chance. The CT is the first screening exam; nothing else in the cohort depends on the task.
 """
 
 import csv
@@ -17,11 +17,11 @@ from m3fm.simulate.people import Code
 
 NAME = "immunotherapy_pneumonitis"
 PATIENTS, POSITIVE = 90, 49
-"""Of the paper; of a smaller cohort all patients, and the same fraction of them."""
+"""Numbers of the paper; in a smaller cohort all patients, and the same fraction of them."""
 BY_FINDING = {"reticular_fibrosis_scar": 2.2, "consolidation": 1.8, "emphysema": 1.4}
-"""What a finding adds to the risk, whatever its severity; that adds as much again where it is worst."""
+"""Weight of a finding in the risk; it counts 1 + severity times."""
 CHANCE = 1.5
-"""Standard deviation of what nothing explains."""
+"""Standard deviation of the unexplained part of the risk."""
 
 TASK = """\
 # A new task for `m3fm finetune`; docs/transfer.md says what the keys mean. Simulated patients.
@@ -49,19 +49,19 @@ clinical:
 
 
 class Candidate(NamedTuple):
-    """What the table may say of a patient, and how much is to be said for pneumonitis."""
+    """A patient's row of the table without the label, and the risk of pneumonitis."""
 
     row: dict[str, Code]
     risk: float
 
 
 def draw_candidate(course: Course, rng: np.random.Generator) -> Candidate:
-    """The clinical variables of a patient, and the risk of pneumonitis, in no unit: larger is likelier."""
+    """Draw the clinical variables of a patient and the risk of pneumonitis, a score without a unit."""
     person, exam = course.person, course.exams[0]
     cycles, radiation = int(rng.integers(1, 31)), bool(rng.random() < 0.4)
     seen = exam.findings.severity
-    shown = sum(weight * (1 + seen[name]) for name, weight in BY_FINDING.items() if name in seen)
-    said = (cycles - 15) / 8 + 2.0 * radiation + (person.pack_years - 50) / 40 + (person.bmi - 27) / 8
+    from_image = sum(weight * (1 + seen[name]) for name, weight in BY_FINDING.items() if name in seen)
+    from_text = (cycles - 15) / 8 + 2.0 * radiation + (person.pack_years - 50) / 40 + (person.bmi - 27) / 8
     row: dict[str, Code] = {
         "pid": person.pid,
         "study_yr": exam.timepoint,
@@ -71,13 +71,13 @@ def draw_candidate(course: Course, rng: np.random.Generator) -> Candidate:
         "age_at_diagnosis": person.age,
         "prior_radiation": "yes" if radiation else "no",
     }
-    return Candidate(row, shown + said + float(rng.normal(0, CHANCE)))
+    return Candidate(row, from_image + from_text + float(rng.normal(0, CHANCE)))
 
 
 def write_transfer(folder: Path, candidates: Iterable[Candidate]) -> dict[str, int]:
-    """Write the task's file and its table to a folder; gives the number of patients, and of those who get it.
+    """Write the task's file and table to a folder; return the numbers of patients and of positive ones.
 
-    Those of highest risk get it, so the labels of a cohort of another size may differ; the rest does not.
+    The patients of highest risk are positive, so their labels may differ in a cohort of another size.
     """
     chosen = list(candidates)[:PATIENTS]
     positive = round(len(chosen) * POSITIVE / PATIENTS)

@@ -138,7 +138,7 @@ def test_numbers_of_visits_and_training_are_the_mappings(write):
     source = open_source("hospital", write(mapping, exams))
     assert not source.test_only
     assert [(exam.patient_id, exam.timepoint) for exam in source.exams()] == [("p1", 1), ("p1", 3), ("p2", 2)]
-    with pytest.raises(InputError, match="Visit: a patient has two exams of one number"):
+    with pytest.raises(InputError, match="Visit: a patient has two exams with one number"):
         open_source("hospital", write(mapping, [{**exam, "Visit": "1"} for exam in EXAMS])).exams()
 
 
@@ -167,12 +167,12 @@ def test_numbers_of_visits_and_training_are_the_mappings(write):
         (changed("nodules", to=None), "labels.lung_rads: map nodules too"),
         (changed("exam", to=None), "exam: name the column that links nodules"),
         (changed("patient_id", to=None), "patient_id: Field required"),
-        (changed("patient", to="MRN"), "patient is no key; there are name, test_only, table"),
+        (changed("patient", to="MRN"), "patient is not a key; known keys: name, test_only, table"),
         (
             changed("elements", "age", "columns", to="Age"),
-            "elements.age.columns is no key; there are column,",
+            "elements.age.columns is not a key; known keys: column,",
         ),
-        (changed("nodules", "lobes", to="x"), "nodules.lobes is no key; there are table, exam, lobe"),
+        (changed("nodules", "lobes", to="x"), "nodules.lobes is not a key; known keys: table, exam, lobe"),
         (changed("name", to="General Hospital"), "name: String should match"),
         ("name: [", "cannot be read"),
         ("text", "mapping: Input should be"),
@@ -192,7 +192,7 @@ def test_a_bad_mapping_is_refused_by_name_with_what_is_allowed(write, mapping, m
         (1, "Age", "old", r"exams\.csv, line 3, age: 'old' is not a number"),
         (1, "Emph", "maybe", "'maybe' is not one of present, absent"),
         (2, "MRN", "", r"exams\.csv, row 3, MRN: empty"),
-        (1, "Accession", "A1", "Accession: 1 stand in several rows"),
+        (1, "Accession", "A1", "Accession: identifiers that several rows have: 1;"),
     ],
 )
 def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
@@ -204,14 +204,14 @@ def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
 
 def test_what_is_missing_is_named(write, tmp_path):
     root = write()
-    with pytest.raises(InputError, match=r"row 1, Acc: of no exam of"):
+    with pytest.raises(InputError, match=r"row 1, Acc: not an exam of"):
         open_source("hospital", write(nodules=[{**NODULES[0], "Acc": "A9"}])).exams()
     with pytest.raises(InputError, match=r"exams\.parquet has no column .*, sex,"):
         open_source("hospital", write(changed("table", to="exams.parquet"), [{"MRN": "1"}]))
     with pytest.raises(InputError, match=r"exams\.csv has no column .*age"):
         open_source("hospital", write(exams=[{"MRN": "1"}]))
     (root / "mapping.yaml").unlink()
-    with pytest.raises(InputError, match=r"mapping\.yaml is missing: it says"):
+    with pytest.raises(InputError, match=r"mapping\.yaml is missing: write it"):
         open_source("hospital", root)
 
 

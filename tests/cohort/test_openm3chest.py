@@ -159,16 +159,19 @@ def test_series_are_listed_once(write):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"chest_abn_99_test": []}, "chest_abn_99_test.json is no file of OpenM3Chest"),
+        ({"chest_abn_99_test": []}, "chest_abn_99_test.json is not a file of OpenM3Chest"),
         ({"nodule_size_test": []}, "holds no labels"),
         ({"chest_abn_54_test": "text"}, "neither a list of records nor an object of lists"),
-        ({"chest_abn_54_test": [{"keys": "1"}]}, "record 0: no labels"),
+        ({"chest_abn_54_test": [{"keys": "1"}]}, "record 0: labels is missing"),
         ({"chest_abn_54_test": [{"pids": 1, "labels": 1, "data_path": "/T0/"}] * 2}, None),
-        ({"chest_abn_54_test": [{"keys": "1", "labels": 1, "data_path": "/T0/"}]}, "no pids and no pid"),
+        ({"chest_abn_54_test": [{"keys": "1", "labels": 1, "data_path": "/T0/"}]}, "pids or pid is missing"),
         ({"chest_abn_54_test": [record(2)]}, "labels: 2 is not 0 or 1"),
-        ({"chest_abn_54_test": [record(1), record(0, series="1.2")]}, "not what another series of the exam"),
+        (
+            {"chest_abn_54_test": [record(1), record(0, series="1.2")]},
+            "differs from another series of the exam",
+        ),
         ({"lung_cancer_risk_test": [record({"y_seq": [0] * 6})]}, "y_seq and y_mask must each be 6 times"),
-        ({"covid19_test": [record(1, clinical_data={"disease_his": {"Gout": 1}})]}, "'Gout' is of none of"),
+        ({"covid19_test": [record(1, clinical_data={"disease_his": {"Gout": 1}})]}, "'Gout' matches none of"),
         ({"covid19_test": [record(1, clinical_data=[1])]}, "clinical_data: not an object"),
     ],
 )

@@ -201,7 +201,7 @@ def test_what_is_no_index_is_refused_in_one_line(tmp_path):
     pq.write_table(pa.table({"collection_id": ["nlst"], "Modality": ["CT"]}), tmp_path / "short.parquet")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     for name, message in [
-        ("text", "is no index of IDC"),
+        ("text", "is not an index of IDC"),
         ("short", "no column PatientID, SeriesDescription"),
         ("other", "no column Modality, .*collection_id"),
     ]:
