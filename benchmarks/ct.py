@@ -57,12 +57,13 @@ def main() -> None:
 
 
 def reading(scratch: Path) -> dict[str, Callable[[], Any]]:
-    """Ways to read the series."""
+    """Return ways to read the series."""
     files = write_series(scratch / "series", volume(), "1.2.3.2", (1.0, 0.7, 0.7))
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(file) for file in files])
 
     def by_simpleitk() -> NDArray[np.int16]:
+        """Read the series by SimpleITK: [slices, rows, columns]."""
         return sitk.GetArrayFromImage(reader.Execute())
 
     ours, theirs = read_series(files).voxels, by_simpleitk()
@@ -75,7 +76,7 @@ def reading(scratch: Path) -> dict[str, Callable[[], Any]]:
 
 
 def cropping(scratch: Path) -> dict[str, Callable[[], Any]]:
-    """Ways to copy random crops out of a volume on the disk; all take the same ones."""
+    """Return ways to copy random crops out of a volume on the disk; all take the same ones."""
     hu = volume()
     write_volume(scratch / "stored.npy", hu)
     hu.tofile(scratch / "plain.raw")
@@ -83,6 +84,7 @@ def cropping(scratch: Path) -> dict[str, Callable[[], Any]]:
     print(f"\nthe store takes {size / hu.nbytes:.4f} of the plain array's disk")
 
     def crops(opened: Callable[[], NDArray[np.int16]]) -> list[int]:
+        """Sum random crops of a volume [slices, rows, columns]."""
         rng = np.random.default_rng(0)
         sums = []
         for _ in range(CROPS):
@@ -100,7 +102,7 @@ def cropping(scratch: Path) -> dict[str, Callable[[], Any]]:
 
 
 def curating(scratch: Path) -> dict[str, Callable[[], Any]]:
-    """Curation with two workers and with one."""
+    """Return curation with two workers and with one."""
     hu = chest()
     for number in range(SERIES):
         write_series(scratch / "source" / str(number), hu, f"1.2.4.{number}", CHEST_MM)
@@ -117,7 +119,7 @@ def curating(scratch: Path) -> dict[str, Callable[[], Any]]:
 
 
 def chest() -> NDArray[np.int16]:
-    """A body, two lungs and a heart, with noise."""
+    """Draw a body, two lungs and a heart, with noise: HU [slices, rows, columns]."""
     z, y, x = np.ogrid[tuple(slice(n) for n in CHEST)]
     z, y, x = ((at - n / 2) * mm for at, n, mm in zip((z, y, x), CHEST, CHEST_MM))
     hu = np.where((y / 110) ** 2 + (x / 150) ** 2 < 1, 40, -1000) + np.zeros_like(z, np.int16)
@@ -128,7 +130,7 @@ def chest() -> NDArray[np.int16]:
 
 
 def volume() -> NDArray[np.int16]:
-    """A body in air, with noise."""
+    """Draw a body in air, with noise: HU [slices, rows, columns]."""
     rng = np.random.default_rng(0)
     hu = np.full(SHAPE, -1000, np.int16)
     hu[:, 100:400, 60:450] = 40
@@ -139,7 +141,7 @@ def volume() -> NDArray[np.int16]:
 def write_series(
     folder: Path, hu: NDArray[np.int16], uid: str, voxel_size: tuple[float, float, float]
 ) -> list[Path]:
-    """Write one uncompressed file per slice, 12 of 16 bits unsigned, as scanners do."""
+    """Write HU [slices, rows, columns] as one uncompressed file per slice, 12 of 16 bits unsigned."""
     folder.mkdir(parents=True)
     tags = Dataset()
     tags.file_meta = FileMetaDataset()

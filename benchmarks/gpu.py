@@ -6,7 +6,7 @@ First, forward and backward of a micro-batch of each scale, as `m3fm plan --meas
 model FLOP utilisation of a step: forward, backward and AdamW of lung-cancer volumes under bfloat16 autocast.
 Its FLOPs are counted by torch, without those that activation checkpointing repeats; the peak is that of one
 bfloat16 product of two large square matrices on the same card. `--device cpu --size tiny` tries the script
-where there is no GPU.
+without a GPU.
 """
 
 import argparse
@@ -87,14 +87,14 @@ def by_scale(size: str, batch: int, checkpointing: bool, device: torch.device) -
 
 
 def matrix_product(device: torch.device) -> float:
-    """FLOP/s of one large product in bfloat16."""
+    """Measure the FLOP/s of one large product in bfloat16."""
     n = SIDE[device.type]
     a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     return 2 * n**3 / timed(lambda: a @ b, device, REPEATS, WARM_UP)
 
 
 def sample(config: ModelConfig, batch: int, device: torch.device) -> dict[str, Tensor]:
-    """Volumes with the longest text and question, and labels of the years."""
+    """Make volumes [B, 1, D, H, W] with the longest text and question, and labels [B, 6] of the years."""
     scale = TASKS[TASK].scale
     assert scale is not None
     text = torch.randint(5, config.text.vocabulary, (batch, config.text.max_tokens), device=device)
@@ -111,7 +111,7 @@ def sample(config: ModelConfig, batch: int, device: torch.device) -> dict[str, T
 
 
 def loss(model: M3FM, batch: dict[str, Tensor]) -> Tensor:
-    """Of one batch, under autocast."""
+    """Compute the loss of one batch [B, ...], a scalar, under autocast."""
     arguments = {name: tensor for name, tensor in batch.items() if name != "label"}
     with torch.autocast(batch["images"].device.type, torch.bfloat16):
         logits = model(TASK, **arguments).logits
@@ -119,14 +119,14 @@ def loss(model: M3FM, batch: dict[str, Tensor]) -> Tensor:
 
 
 def step(model: M3FM, batch: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """One optimiser step."""
+    """Run one optimiser step on a batch [B, ...]."""
     optimizer.zero_grad(set_to_none=True)
     loss(model, batch).backward()
     optimizer.step()
 
 
 def count(model: M3FM, batch: dict[str, Tensor]) -> float:
-    """FLOPs of forward and backward of the batch: those of one sample, times the samples."""
+    """Count the FLOPs of forward and backward of a batch [B, ...]: those of one sample, times B."""
     first = {name: tensor[:1] for name, tensor in batch.items()}
     counter = FlopCounterMode(display=False)
     with counter:

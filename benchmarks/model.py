@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def inputs(task: str) -> dict[str, Tensor]:
-    """One sample with the longest text and question, always the same."""
+    """Make one sample [1, ...] with the longest text and question, always the same."""
     scale = TASKS[task].scale
     assert scale is not None
     torch.manual_seed(1)
@@ -92,13 +92,13 @@ def inputs(task: str) -> dict[str, Tensor]:
 
 
 def low(model: M3FM, volume: dict[str, Tensor]) -> Tensor:
-    """Under bfloat16 autocast."""
+    """Run the forward pass [B, ...] under bfloat16 autocast."""
     with torch.autocast("cpu", torch.bfloat16):
         return model.predict(CANCER, **volume)
 
 
 def step(model: nn.Module) -> None:
-    """Forward and backward of one heart volume."""
+    """Run forward and backward of one heart volume."""
     output = model(HEART, **inputs(HEART))
     logits = output if isinstance(output, Tensor) else output.logits
     model.zero_grad(set_to_none=False)
@@ -106,13 +106,13 @@ def step(model: nn.Module) -> None:
 
 
 def maes() -> tuple[MAE, PlainMAE]:
-    """Ours and the plain one, on the same weights."""
+    """Build our MAE and the plain one, on the same weights."""
     ours = MAE(M3FM(RUN.model).ctvit, RUN.pretrain, RUN.model.width)
     return ours, PlainMAE(ours)
 
 
 def mae_step(mae: MAE | PlainMAE) -> None:
-    """Forward and backward of one volume; the loss reads some slices of cubes, or all."""
+    """Run forward and backward of one volume; the loss reads some slices of cubes, or all."""
     scale = RUN.model.scales["lung_cancer"]
     given = torch.rand(1, 1, *scale.shape) * 2 - 1, torch.tensor([[2.5, 0.7, 0.7]])
     noise = torch.rand(1, prod(scale.grid))
@@ -134,7 +134,7 @@ def memory(title: str, kind: str) -> None:
 
 
 def peak(name: str, kind: str) -> int:
-    """Bytes by which the peak of this process is over what the model and its inputs take."""
+    """Measure the bytes by which this process's peak exceeds the model and its inputs."""
     torch.manual_seed(0)
     ours = M3FM(RUN.model).eval()
     model = ours if name == "ours" else PlainM3FM(ours).eval()
@@ -157,7 +157,7 @@ def _kilobytes(status: Path, what: str) -> int:
 
 
 def compiled(ours: M3FM, volume: dict[str, Tensor], rounds: int) -> None:
-    """The forward pass with compiled transformers, and how long that takes to compile."""
+    """Time the forward pass [B, ...] with compiled transformers, and the compilation."""
     fast = M3FM(RUN.model).eval()
     fast.load_state_dict(ours.state_dict())
     compile_transformers(fast)

@@ -33,7 +33,7 @@ class PlainAttention(nn.Module):
         self.proj = attention.proj
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """All tokens to all that are kept."""
+        """Attend from all tokens [B, N, C] to those that are kept."""
         B, N, C = x.shape
         q, k, v = (
             self.get_submodule(name)(x).view(B, N, self.heads, C // self.heads).transpose(1, 2)
@@ -55,7 +55,7 @@ class PlainTransformer(nn.Module):
         self.norm = ours.norm
 
     def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Tokens to tokens."""
+        """Map tokens to tokens [B, N, C]."""
         for block, attention in zip(self.blocks, self.attentions):
             assert isinstance(block, Block)
             x = x + attention(block.norm1(x), keep)
@@ -73,7 +73,7 @@ class PlainM3FM(nn.Module):
         self.task_encoder = PlainTransformer(ours.task_encoder.encoder)
 
     def forward(self, task: str, images: Tensor, voxel_size: Tensor, **text: Tensor) -> Tensor:
-        """Logits of the task's answers."""
+        """Compute the logits [B, answers] of a task."""
         ours = self.ours
         scale = ours.tasks[task].scale
         # All tokenizers see the volume; one result is used.
@@ -98,7 +98,7 @@ class PlainM3FM(nn.Module):
 
     @torch.no_grad()
     def predict(self, task: str, **inputs: Tensor) -> Tensor:
-        """Probabilities of the task's answers."""
+        """Compute the probabilities [B, answers] of a task."""
         return probabilities(self.ours.tasks[task], self(task, **inputs))
 
 
@@ -111,7 +111,7 @@ class PlainMAE(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, ours.to_decoder.in_features))
 
     def forward(self, scale: str, images: Tensor, voxel_size: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the masked cubes, each normalised by its own mean and variance."""
+        """Compute the mean squared error, a scalar, of the masked cubes of volumes [B, 1, D, H, W]."""
         ours = self.ours
         tokenizer = ours.ctvit.tokenizer(scale)
         tokens = ours.ctvit.tokenizer(scale).patches(images)

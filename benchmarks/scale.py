@@ -76,28 +76,28 @@ class Trial:
         self.series = series
 
     def site(self, series: Series) -> str:
-        """One of 33 centres."""
+        """Return one of 33 centres."""
         return f"trial-{int(series.patient_id) % 33}"
 
     def image_paths(self) -> Iterable[Path]:
-        """None."""
+        """Return no path."""
         return []
 
     def digest(self) -> str:
-        """It never changes."""
+        """Return a digest that never changes."""
         return text_digest(f"trial of {self.series}")
 
     def listing(self) -> pa.Table:
-        """Nothing: what is kept is known from the records."""
+        """Return nothing: what is kept is known from the records."""
         return pa.table({})
 
     def exam(self, number: int) -> tuple[str, int, str]:
-        """Patient, screening year and study of an exam."""
+        """Return patient, screening year and study of an exam."""
         patient, year = divmod(number, EXAMS_PER_PATIENT)
         return str(500_000 + patient), year, f"1.2.826.0.1.3680043.8.498.5.{number}"
 
     def exams(self) -> list[ExamRecord]:
-        """Every exam, with all that a report and a record can say."""
+        """Return every exam, with all that a report and a record can hold."""
         rng = np.random.default_rng(7)
         return [self._record(number, rng) for number in range(-(-self.series // SERIES_PER_EXAM))]
 
@@ -119,7 +119,7 @@ class Trial:
         )
 
     def records(self, salt: Salt) -> Iterator[Record]:
-        """The records of all series, as examining them would leave them; one in ten is rejected."""
+        """Make the records of all series, as examining them would leave them; one in ten is rejected."""
         voxels = np.zeros(SHAPE, np.int16)
         boxes = dict.fromkeys(BOXES, (8, 56, 1, 7, 1, 7))
         for number in range(self.series):
@@ -145,7 +145,7 @@ class Trial:
             yield record
 
     def seen(self) -> Iterator[Seen]:
-        """What the headers of each series have: 24 hashes that nothing in a dataset has."""
+        """Make the hashes of each series' headers: 24, none of which a dataset holds."""
         rng = np.random.default_rng(8)
         for marks in rng.integers(0, 2**63, (self.series, 24), np.int64).tolist():
             yield Seen(
@@ -190,7 +190,7 @@ def _risk(event: int | None) -> Risk:
 
 
 def build(dataset: Path, series: int) -> str:
-    """Records to tables, splits and manifest, and the search for leaks in them."""
+    """Write tables, splits and manifest from records, and search them for leaks."""
     salt, source, began = Salt("benchmark"), Trial(series), time.monotonic()
     (dataset / "volumes").mkdir(parents=True)
     write_volume(dataset / "volumes" / "one.npy", np.zeros(SHAPE, np.int16))
@@ -213,7 +213,7 @@ def build(dataset: Path, series: int) -> str:
 
 
 def validate(dataset: Path, series: int) -> str:
-    """All suites of Great Expectations, with their pages."""
+    """Run all suites of Great Expectations, with their pages."""
     from m3fm.dataset.validate import validate as check
 
     check(dataset, dataset.with_name("validation"))
@@ -221,7 +221,7 @@ def validate(dataset: Path, series: int) -> str:
 
 
 def index(dataset: Path, series: int) -> str:
-    """The MQA index of the training set, and a thousand draws of each task."""
+    """Build the MQA index of the training set, and draw a thousand rows of each task."""
     from m3fm.dataset.mqa import Mqa
 
     began = time.monotonic()
@@ -235,7 +235,7 @@ def index(dataset: Path, series: int) -> str:
 
 
 def difference(dataset: Path, series: int) -> str:
-    """The dataset against itself: every row has to be compared."""
+    """Compare the dataset with itself, row by row."""
     from m3fm.dataset.diff import compare
 
     changes = compare(dataset, dataset)
@@ -244,7 +244,7 @@ def difference(dataset: Path, series: int) -> str:
 
 
 def measured(stage: Callable[[Path, int], str], dataset: Path, series: int) -> tuple[str, float, float]:
-    """What a stage says, its seconds, and the most megabytes of this process."""
+    """Run a stage; return its summary, its seconds, and the most megabytes of this process."""
     began = time.monotonic()
     said = stage(dataset, series)
     return said, time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

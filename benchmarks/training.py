@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def simulated(root: Path, run: RunConfig) -> Path:
-    """A small simulated dataset."""
+    """Write a small simulated dataset."""
     simulate(root / "cohort", run.simulate.model_copy(update={"patients": PATIENTS}), workers=2)
     source = open_source("nlst", root / "cohort", run.curate.labels)
     curate(source, root / "dataset", run.curate, workers=2)
@@ -84,7 +84,7 @@ def simulated(root: Path, run: RunConfig) -> Path:
 
 
 def build(dataset: Path, run: RunConfig, tokenizer: str, cores: set[int]) -> Objective:
-    """What each worker trains, on these cores, as the processes that it starts."""
+    """Build the objective of each worker, on these cores, as the processes that it starts."""
     os.sched_setaffinity(0, cores)
     return Multitask(dataset, run, Tokenizer.from_str(tokenizer))
 
@@ -113,7 +113,7 @@ def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: in
 
 
 def of_steps(uri: str, run_id: str, name: str) -> float:
-    """The median of a measure over the steps, but for those in which caches fill."""
+    """Return the median of a measure over the steps, but for those in which caches fill."""
     history = Registry(uri).client.get_metric_history(run_id, name)
     return median(metric.value for metric in history if metric.step >= WARM_UP)
 

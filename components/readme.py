@@ -15,17 +15,17 @@ The component calls `m3fm.pipeline.steps.{name}` and nothing else. This page is 
 
 
 def names() -> list[str]:
-    """The components' names: one folder each."""
+    """List the components' names: one folder each."""
     return sorted(path.parent.name for path in HERE.glob("*/component.py"))
 
 
 def load(name: str) -> Any:
-    """A component by its name."""
+    """Import a component by its name."""
     return getattr(importlib.import_module(f"m3fm_kfp.components.{name}.component"), name)
 
 
 def text(name: str) -> str:
-    """The README of a component."""
+    """Format the README of a component."""
     spec = load(name).component_spec
     inputs = [(key, value.type, value.description) for key, value in (spec.inputs or {}).items()]
     outputs = [(key, value.type, value.description) for key, value in (spec.outputs or {}).items()]

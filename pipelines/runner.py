@@ -51,7 +51,7 @@ def arguments(run: RunConfig, state: State) -> dict[str, str]:
 
 
 def run_local(name: str, values: dict[str, str], state: State, out: TextIO | None = None) -> Finished:
-    """Run a pipeline on this machine; what its steps tell goes to `out`, everything else to a log.
+    """Run a pipeline on this machine; lines of its steps go to `out`, everything else to a log.
 
     Raises StepFailed, and InputError when another run uses the state directory.
     """
@@ -79,7 +79,7 @@ def run_cluster(name: str, values: dict[str, str], host: str) -> str:
 
 
 def steps_of(name: str) -> list[str]:
-    """The steps of a pipeline, in the order of the chain."""
+    """List the steps of a pipeline, in the order of the chain."""
     tasks = PIPELINES[name].pipeline_spec.root.dag.tasks
     return [step for step in CHAIN if step in tasks]
 
@@ -118,9 +118,9 @@ def _failure(state: State, screen: Screen, log: Path) -> StepFailed:
 
 
 def source_reference(path: Path, kind: str) -> str:
-    """The reference to a source of exams that m3fm did not write; its digest is the source's own."""
+    """Make the reference to a source of exams that m3fm did not write, by the source's own digest."""
     from m3fm.cohort.source import open_source
 
     if not path.is_dir():
-        raise InputError(f"{path} is no directory: give the one that holds the source")
+        raise InputError(f"{path} is not a directory; pass the one that holds the source")
     return str(Reference(path.absolute(), open_source(kind, path).digest()))

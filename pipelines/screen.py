@@ -13,14 +13,14 @@ PROGRESS = re.compile(r" *[A-Za-z][\w ]* \d+/\d+\b.*")
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 RAY_WORKER = re.compile(r"^\(\w+ pid=\d+(, ip=[\d.]+)?\) ")
 INDENT = " " * 4
-"""Of what a step prints, put before it by Kubeflow's runner."""
+"""Indentation that Kubeflow's runner puts before a step's lines."""
 WIDTH = 100
 """Characters of a line that are shown."""
 
 
 @dataclass
 class StepRun:
-    """How a step went."""
+    """A step of a run: its time, and whether its output was reused."""
 
     name: str
     seconds: float = 0.0
@@ -46,10 +46,10 @@ class Screen(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no text is held back."""
 
     def isatty(self) -> bool:
-        """What is printed here is no terminal's, whatever the user's is."""
+        """Return False: what is printed here does not go to a terminal directly."""
         return False
 
     def show(self, step: str, what: str, *, transient: bool = False) -> None:

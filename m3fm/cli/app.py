@@ -47,7 +47,7 @@ KINDS_HELP = f"Kind of source: {', '.join(KINDS)} (docs/sources.md)."
 
 
 def absent(context: typer.Context, out: Path | None) -> Path | None:
-    """Nothing that a user has is ever written over; a job's OUT is the cluster's, which looks itself."""
+    """Refuse an output that exists: nothing is overwritten; a job's OUT is checked on its cluster."""
     if out is not None and not context.params.get("submit") and out.exists():
         raise InputError(f"{out} is there already: remove it, or name another")
     return out
@@ -72,7 +72,7 @@ StateDirectory = Annotated[
 
 
 def configured(params: Path | None) -> "RunConfig":
-    """The configuration that a command was given, or the one that is there."""
+    """Load the configuration given, else params.yaml here, else the preset tiny."""
     from m3fm.config.presets import load, preset
 
     if params is None and not PARAMS.is_file():
@@ -81,7 +81,7 @@ def configured(params: Path | None) -> "RunConfig":
 
 
 def entered(directory: Path | None = None) -> State:
-    """The state directory, ready for use; heavy libraries are imported after this, and write there."""
+    """Prepare the state directory; heavy libraries are imported after this, and write there."""
     state = State.default() if directory is None else State(directory)
     state.enter()
     return state
@@ -105,8 +105,8 @@ def existing(**directories: Path | None) -> None:
         if directory is None:
             continue
         if not directory.is_dir():
-            raise InputError(f"{directory} is no directory: give one that an earlier step wrote")
+            raise InputError(f"{directory} is not a directory; pass one that an earlier step wrote")
         command, *files = MADE_BY[kind]
         if not all((directory / name).is_file() for name in files):
-            raise InputError(f"{directory} is no finished output of m3fm {command}: give one")
+            raise InputError(f"{directory} is not a finished `m3fm {command}` output; pass one")
         Reference.to(directory).resolve()

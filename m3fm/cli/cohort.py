@@ -79,7 +79,7 @@ def _write(path: Path, rows: "pa.Table", decisions: "pa.ChunkedArray") -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    """One line per rule: what it leaves out, and what is left after it."""
+    """Print one line per rule: what it leaves out, and what is left after it."""
     from rich.console import Console
     from rich.table import Table
 

@@ -28,7 +28,7 @@ def diff(
     """
     for directory in (before, after):
         if not directory.is_dir():
-            raise InputError(f"{directory} is no directory: give one that m3fm curate wrote")
+            raise InputError(f"{directory} is not a directory; pass one that m3fm curate wrote")
     from m3fm.dataset.diff import compare
 
     changes = compare(before, after)
@@ -48,7 +48,7 @@ def salt() -> None:
 
 @dataset.command()
 def depends() -> None:
-    """Print, as JSON, what results depend on that DVC cannot see: the salt, and by step code and libraries."""
+    """Print in JSON what DVC cannot see of results: the salt, and by step its code and libraries."""
     from m3fm.config.steps import STORED
     from m3fm.core.files import to_json
     from m3fm.privacy.pseudonyms import Salt
@@ -89,7 +89,7 @@ def _show(changes: dict[str, Any]) -> None:
 
 
 def _by_class(found: dict[str, Any]) -> str:
-    """Such as "yes +3 -1, no -> yes 2"."""
+    """Format changes by class, as in "yes +3 -1, no -> yes 2"."""
     parts = []
     for name, counts in found["classes"].items():
         signs = [f"{sign}{counts[side]}" for sign, side in (("+", "added"), ("-", "removed")) if counts[side]]

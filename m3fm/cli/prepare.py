@@ -61,7 +61,7 @@ def validate(
     if dataset.is_dir():
         existing(dataset=dataset)
     elif dataset.suffix != ".parquet":
-        raise InputError(f"{dataset} is no directory: give the dataset, or predictions in parquet")
+        raise InputError(f"{dataset} is not a directory; pass the dataset, or predictions in parquet")
     entered()
     from m3fm.dataset.validate import validate, validate_predictions
 

@@ -26,7 +26,7 @@ class Pipeline(StrEnum):
 
 
 class Backend(StrEnum):
-    """Where a pipeline runs."""
+    """Places where a pipeline can run."""
 
     local = "local"
     kfp = "kfp"
@@ -101,7 +101,7 @@ def _local(
 
 
 def _summary(finished: "Finished") -> None:
-    """Which steps ran, which were reused, and how long it took."""
+    """Print which steps ran, which were reused, and how long it took."""
     reused = [step.name for step in finished.steps if step.reused]
     ran = [f"{step.name} {step.seconds:.0f} s" for step in finished.steps if not step.reused]
     typer.echo(f"\nreused: {', '.join(reused) or 'nothing'}\nran: {', '.join(ran) or 'nothing'}")

@@ -72,7 +72,7 @@ def finetuned(out: Path, as_json: bool = False) -> None:
 
 
 def headlines(evaluation: Path) -> list[dict[str, Any]]:
-    """The row that stands for each task, out of an evaluation's manifest."""
+    """Return the headline row of each task from an evaluation's manifest."""
     keys = ("task", "title", "metric", "patients", "auc", "low", "high", "note")
     rows = read_manifest(evaluation)["table"]
     return [{key: row[key] for key in keys} for row in rows if row["headline"]]

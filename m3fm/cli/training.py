@@ -90,7 +90,7 @@ def train(
 
 
 def _place(state: State, storage: str | None, address: str | None) -> "Place":
-    """Where training keeps and logs what it does; Ray is told which cluster by its own variable."""
+    """Return where a training keeps checkpoints and logs steps; set RAY_ADDRESS for a given cluster."""
     from m3fm.tracking.registry import Registry
     from m3fm.training.launch import Place
 

@@ -175,7 +175,7 @@ def _info() -> dict[str, Any]:
 
 
 def _parameters() -> dict[str, dict[str, int]]:
-    """Of each part of the models, by size."""
+    """Count the parameters of each part of the models, by size."""
     from m3fm.config.presets import SIZES, preset
     from m3fm.model.size import parameter_counts
 

@@ -22,7 +22,7 @@ MANIFESTS = tuple(f"{kind}.json" for kind in KINDS)
 
 @contextlib.contextmanager
 def written_whole(out: Path, *, resume: bool = False) -> Iterator[Path]:
-    """Give a hidden directory beside `out` to write into, and rename it to `out` at the end.
+    """Yield a hidden directory beside `out` to write into, and rename it to `out` at the end.
 
     With `resume`, what an interrupted run left there is kept for the caller to go on from; without, it is
     removed first. A failure leaves `out` as it was.
@@ -59,15 +59,15 @@ def seal(
 
 
 def manifest_path(directory: Path) -> Path:
-    """Where the manifest of an artifact directory is."""
+    """Find the manifest of an artifact directory."""
     for name in MANIFESTS:
         if (directory / name).is_file():
             return directory / name
-    raise InputError(f"{directory} is no finished output of m3fm: none of {', '.join(MANIFESTS)} is in it")
+    raise InputError(f"{directory} is not a finished m3fm output: it holds none of {', '.join(MANIFESTS)}")
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """The manifest of an artifact directory, whichever kind it is."""
+    """Read the manifest of an artifact directory of any kind."""
     path = manifest_path(directory)
     try:
         manifest = read_json(path)
@@ -100,12 +100,12 @@ class Reference:
     digest: str
 
     def __str__(self) -> str:
-        """`PATH@sha256:DIGEST`."""
+        """Format as `PATH@sha256:DIGEST`."""
         return f"{self.path}@sha256:{self.digest}"
 
     @classmethod
     def to(cls, path: Path) -> "Reference":
-        """The reference to a finished directory."""
+        """Make the reference to a finished directory."""
         return cls(path, file_digest(manifest_path(path)))
 
     @classmethod
@@ -113,11 +113,11 @@ class Reference:
         """Read `PATH@sha256:DIGEST`."""
         found = re.fullmatch(r"(.+)@sha256:([0-9a-f]{64})", text)
         if found is None:
-            raise InputError(f"{text!r} is no reference: expected PATH@sha256:DIGEST")
+            raise InputError(f"{text!r} is not a reference: expected PATH@sha256:DIGEST")
         return cls(Path(found[1]), found[2])
 
     def resolve(self) -> Path:
-        """The directory, once its manifest and every file in it are found to be what the reference says."""
+        """Return the directory; refuse it where its manifest or a file differs from the reference."""
         found = file_digest(manifest_path(self.path))
         if found != self.digest:
             raise InputError(f"{self.path} has digest {found[:12]}, not {self.digest[:12]}: it was made anew")
@@ -126,7 +126,7 @@ class Reference:
 
 
 def is_simulated(root: Path) -> bool:
-    """Whether a folder is a cohort that `m3fm simulate` wrote."""
+    """Check whether a folder is a cohort that `m3fm simulate` wrote."""
     return (root / "cohort.json").is_file()
 
 
@@ -134,8 +134,8 @@ def check_volumes(dataset: Path) -> None:
     """Raise InputError where a volume is missing, or is another than `series.parquet` says.
 
     A volume whose size and time of change are those of the last check is not read again: a look at terabytes
-    costs a moment. What was seen is kept beside the dataset, in `.NAME.volumes.json`, because it is no part
-    of its version; where nothing can be written there, every volume is read.
+    costs a moment. What was seen is kept beside the dataset, in `.NAME.volumes.json`, outside its version; where
+    nothing can be written there, every volume is read.
     """
     import pyarrow.parquet as pq
 

@@ -82,7 +82,7 @@ def _stay_on_loopback() -> None:
 
 
 def _temporary_directory() -> Path:
-    """A new directory for Ray's sockets and logs, named for this process; those of dead ones are removed."""
+    """Make a directory for Ray's sockets and logs, named by this process; remove those of dead ones."""
     parent = tempfile.gettempdir()
     if len(parent) > LONGEST_PARENT:
         parent = "/tmp"

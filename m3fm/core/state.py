@@ -1,4 +1,4 @@
-"""Where a run keeps its files: everything that m3fm and the tools below it write lies in one directory."""
+"""The state directory of a run: everything that m3fm and the tools below it write lies in it."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ class State:
     root: Path
 
     def __post_init__(self) -> None:
-        """Its path is handed to other processes, so it is absolute."""
+        """Make the path absolute, as other processes get it, and refuse one that addresses cannot hold."""
         object.__setattr__(self, "root", self.root.absolute())
         if found := sorted(set(str(self.root)) & set("?#%")):
             raise InputError(
@@ -28,7 +28,7 @@ class State:
 
     @classmethod
     def default(cls) -> "State":
-        """`$M3FM_STATE`, or `.m3fm` in the current directory."""
+        """Return `$M3FM_STATE`, or `.m3fm` in the current directory."""
         return cls(Path(os.environ.get("M3FM_STATE", ".m3fm")))
 
     @property
@@ -42,7 +42,7 @@ class State:
         return self.store / "failure.json"
 
     def settings(self) -> dict[str, str]:
-        """Environment variables that keep tools inside the directory, and off the network."""
+        """Return environment variables that keep tools inside the directory, and off the network."""
         cache, config = self.root / "home" / "cache", self.root / "home" / "config"
         return {
             "XDG_CACHE_HOME": str(cache),

@@ -13,7 +13,7 @@ PAD = 1
 def encode(
     tokenizer: Tokenizer, texts: Sequence[str], limit: int, close_truncated: bool = True
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Token ids and mask, int64 [B, L], padded to the longest; a text over `limit` may keep its </s>.
+    """Return token ids and mask, int64 [B, L], padded to the longest; a cut text may keep its </s>.
 
     An absent text (an empty string) has a mask of zeros.
     """

@@ -59,11 +59,11 @@ class Bundle(Config):
 
     @property
     def notice(self) -> str:
-        """What stands wherever answers are shown."""
+        """Notice that stands wherever answers are shown."""
         return f"{NOTICE}. {PHANTOMS}" if self.simulated else NOTICE
 
     def task(self, name: str) -> BundleTask:
-        """A task by its name; raises InputError where the bundle has none of that name."""
+        """Return a task by its name; raises InputError where the bundle has none of that name."""
         for task in self.tasks:
             if task.name == name:
                 return task
@@ -72,9 +72,9 @@ class Bundle(Config):
 
 
 def read(directory: Path) -> Bundle:
-    """The manifest of a bundle whose every file is found to be as it was written.
+    """Read the manifest of a bundle, once every file is found to be as it was written.
 
-    Raises InputError for what is no bundle, is damaged, or was made for another version of this package.
+    Raises InputError for what is not a bundle, is damaged, or was made for another version of this package.
     """
     path = directory / MANIFEST
     if not path.is_file():

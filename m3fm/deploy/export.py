@@ -47,6 +47,7 @@ class _Image(_Part):
         self.scale = scale
 
     def forward(self, images: Tensor, voxel_size: Tensor) -> Tensor:
+        """Encode volumes [B, 1, D, H, W] to image tokens [B, 1 + N, C]."""
         return self.model.encode_image(self.scale, images, voxel_size)
 
 
@@ -54,17 +55,20 @@ class _MaskedImage(_Image):
     def forward(  # type: ignore[override]
         self, images: Tensor, voxel_size: Tensor, lung_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
+        """Encode volumes [B, 1, D, H, W] to image tokens [B, 1 + N, C] and which of them count [B, 1 + N]."""
         tokens = self.model.encode_image(self.scale, images, voxel_size, lung_mask)
         return tokens, self.model.ctvit.token_mask(self.scale, lung_mask)
 
 
 class _Text(_Part):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode clinical text [B, L] to text tokens [B, L, C]."""
         return self.model.encode_text(ids, mask)
 
 
 class _Question(_Part):
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode questions [B, L] to <TASK> tokens [B, 1, C] and Task ID logits [B, tasks + 1]."""
         token = self.model.encode_question(ids, mask)
         return token, self.model.task_logits(token)
 
@@ -78,6 +82,7 @@ class _Answer(_Part):
         text_tokens: Tensor,
         text_mask: Tensor,
     ) -> tuple[Tensor, ...]:
+        """Compute the probabilities [B, answers] of every task from tokens [B, N, C] and masks [B, N]."""
         embedding = self.model.embed(task_token, image_tokens, image_mask, text_tokens, text_mask)
         return tuple(
             probabilities(task, self.model.answer(embedding, name)) for name, task in self.model.tasks.items()
@@ -151,13 +156,13 @@ def describe(
 
 
 def unique_bytes(model: M3FM) -> int:
-    """Bytes of the model's tensors, each content counted once."""
+    """Count the bytes of the model's tensors, each content once."""
     contents = {tensor.numpy().tobytes() for tensor in model.state_dict().values()}
     return sum(map(len, contents))
 
 
 def graphs(model: M3FM) -> Iterator[tuple[str, ir.Model]]:
-    """Every graph of the bundle with its name; batch, text length and number of tokens are free."""
+    """Yield every graph of the bundle with its name; batch, text length and number of tokens are free."""
     batch, length, patches = map(torch.export.Dim, ("batch", "length", "patches"))
     many, text, image = {0: batch}, {0: batch, 1: length}, {0: batch, 1: patches}
     # An axis that is to be free must be longer than 1 in the example.
@@ -209,7 +214,7 @@ def _graph(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of torchvision, which M3FM does not use, and of its own deprecations."""
+    """Silence the exporter's warnings of torchvision, which M3FM does not use, and of deprecations."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

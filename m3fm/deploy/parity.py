@@ -20,7 +20,7 @@ TOLERANCE = 1e-4
 STATED = (1e-5, TOLERANCE)
 """Bounds that a bundle states: the differences themselves vary in their last digits from run to run."""
 SAMPLES = 2
-"""Of each task, where a dataset is given."""
+"""Samples of each task, where a dataset is given."""
 
 TEXT = ("text_ids", "text_mask")
 IMAGE = ("images", "voxel_size", "lung_mask")
@@ -28,7 +28,7 @@ Inputs = dict[str, Tensor | None]
 
 
 def check(model: M3FM, tokenizer: Tokenizer, directory: Path, dataset: Path | None) -> dict[str, float]:
-    """By task, a bound of STATED on the difference of any probability; under "task_id" of knowing the task.
+    """Return by task a bound of STATED on the difference of any probability; "task_id" is the predictor's.
 
     Raises RuntimeError naming the task where one is over TOLERANCE.
     """
@@ -57,7 +57,7 @@ def _difference(pair: tuple[NDArray[np.float32], NDArray[np.float32]]) -> float:
 def _task_probabilities(
     graphs: Sessions, model: M3FM, inputs: Inputs
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the Task ID predictor makes of the questions, by the graphs and by torch."""
+    """Compute the Task ID predictor's probabilities [B, tasks + 1] by the graphs and by torch."""
     ids, mask = inputs["question_ids"], inputs["question_mask"]
     assert ids is not None
     assert mask is not None
@@ -67,7 +67,7 @@ def _task_probabilities(
 
 
 def random_cases(task: Task, config: ModelConfig, batch: int = 3) -> Iterator[Inputs]:
-    """A batch with image and text; its first sample without text, without image, and without either."""
+    """Yield a batch with image and text; then its first sample without text, image, or either."""
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(3, config.text.vocabulary, (batch, 24), generator=generator)
     mask = torch.ones_like(ids)
@@ -94,7 +94,7 @@ def random_cases(task: Task, config: ModelConfig, batch: int = 3) -> Iterator[In
 
 
 def answer(graphs: Sessions, task: Task, inputs: Inputs) -> NDArray[np.float32]:
-    """The graphs' probabilities for the inputs of `M3FM.predict`."""
+    """Compute the graphs' probabilities [B, answers] for the inputs of `M3FM.predict`."""
     arrays = {name: None if tensor is None else tensor.numpy() for name, tensor in inputs.items()}
     images, voxel_size = arrays.get("images"), arrays.get("voxel_size")
     image = text = None

@@ -155,7 +155,7 @@ def _read(path: Path) -> Series:
 
 
 class _Exam:
-    """What is known of one patient; every part is encoded once, when a task first needs it."""
+    """All inputs of one patient; every part is encoded once, when a task first needs it."""
 
     def __init__(
         self,
@@ -288,7 +288,7 @@ class _Exam:
         )
 
     def _nodule_windows(self) -> dict[str, tuple[Box, Tokens, float]]:
-        """For each lung the window with the most probable nodule: its box, tokens and probability."""
+        """Find in each lung the window with the most probable nodule: its box, tokens and probability."""
         if self._windows is None:
             if self.nodule_slice is not None:
                 (box,) = self._candidates(side := self.nodule_slice[0])
@@ -307,7 +307,7 @@ class _Exam:
         return self._windows
 
     def _candidates(self, side: str) -> Iterator[Box]:
-        """Windows over a lung, each half covered by the next; or the one around the slice that is given."""
+        """Yield windows over a lung, each half covered by the next; or the one around the given slice."""
         box = self._box(f"{side}_lung")
         slices = self.bundle.scales["nodule"].shape[0]
         if self.nodule_slice is not None:

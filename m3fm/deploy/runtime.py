@@ -25,7 +25,7 @@ SMALLEST = "question"
 
 
 def quiet_runtime() -> Any:
-    """The module onnxruntime, which would else write an identifier into the home directory and report home.
+    """Import onnxruntime so that it writes no identifier into the home directory and reports nothing.
 
     It looks at the variable when it is imported; its function for the same comes too late.
     """
@@ -70,7 +70,7 @@ class Sessions:
         voxel_size: NDArray[np.float32],
         lung_mask: NDArray[np.bool_] | None = None,
     ) -> Tokens:
-        """Volumes [B, 1, D, H, W] in [-1, 1] with voxel sizes [B, 3] in mm; the nodule scale has a mask."""
+        """Encode volumes [B, 1, D, H, W] in [-1, 1] with voxel sizes [B, 3] in mm; nodules have a mask."""
         graph = f"image_{scale}"
         if lung_mask is not None:
             values, mask = self._run(graph, None, images=images, voxel_size=voxel_size, lung_mask=lung_mask)
@@ -79,21 +79,21 @@ class Sessions:
         return Tokens(values, np.ones(values.shape[:2], dtype=bool))
 
     def text(self, ids: NDArray[np.int64], mask: NDArray[np.int64]) -> Tokens:
-        """Clinical text [B, L]."""
+        """Encode clinical text [B, L]."""
         (values,) = self._run("text", None, ids=ids, mask=mask)
         return Tokens(values, mask.astype(bool))
 
     def question(
         self, ids: NDArray[np.int64], mask: NDArray[np.int64]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Questions [B, L] to <TASK> tokens [B, 1, C] and logits [B, tasks + 1] of the Task ID predictor."""
+        """Encode questions [B, L] to <TASK> tokens [B, 1, C] and Task ID logits [B, tasks + 1]."""
         token, logits = self._run("question", None, ids=ids, mask=mask)
         return token, logits
 
     def answer(
         self, task: str, token: NDArray[np.float32], image: Tokens | None, text: Tokens | None
     ) -> NDArray[np.float32]:
-        """Probabilities of a task's answers, of any combination of modalities."""
+        """Compute the probabilities [B, answers] of a task, from any combination of modalities."""
         # The graph has no optional inputs: one masked token is what is absent.
         nothing = Tokens(np.zeros_like(token), np.zeros(token.shape[:2], dtype=bool))
         image, text = image or nothing, text or nothing
@@ -110,7 +110,7 @@ class Sessions:
 
 
 def sessions(bundle: Path, device: Device = "cpu") -> Sessions:
-    """Sessions for a bundle's graphs; `provider` of the result says what they really run on.
+    """Open sessions for a bundle's graphs; `provider` of the result is what they really run on.
 
     "auto" takes the GPU where it works. Raises InputError where ONNX Runtime is not there once, or where a
     GPU is asked for and does not work: it is never replaced by the CPU in silence.

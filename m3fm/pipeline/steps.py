@@ -75,7 +75,7 @@ def say(step: str, what: str) -> None:
 
 
 def commit() -> str:
-    """The commit of the code that runs, "-dirty" where files differ from it, or "none" outside of git."""
+    """Return the commit of the running code, "-dirty" where files differ from it, or "none" without git."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():
         return "none"
@@ -105,7 +105,7 @@ def _alone(step: str, out: Path) -> Iterator[None]:
 
 
 def sound(out: Path) -> Reference | None:
-    """The reference to an output, if it is there, whole and unchanged."""
+    """Return the reference to an output, if it exists, whole and unchanged."""
     try:
         reference = Reference.to(out)
         reference.resolve()
@@ -191,7 +191,7 @@ def validate(dataset: str, state: str) -> str:
 
 
 def _validated(dataset: str, validation: str) -> Path:
-    """The path of a dataset, which must have passed its validation; a refusal leaves its record, too."""
+    """Return the path of a dataset that has passed its validation; refuse any other."""
     found = read_manifest(_resolve(validation))
     if found["dataset"] != _digest(dataset):
         raise InputError(f"{validation} is of another dataset than {dataset}")
@@ -212,7 +212,7 @@ def version(dataset: str, validation: str, state: str) -> str:
 
 
 def _place(state: str) -> "Place":
-    """Checkpoints beside the output, steps in the run's MLflow."""
+    """Return the place of a training: checkpoints beside the output, steps in the run's MLflow."""
     from m3fm.tracking.registry import Registry
     from m3fm.training.launch import Place
 

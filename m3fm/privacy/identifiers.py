@@ -57,25 +57,25 @@ class Seen(NamedTuple):
 
 
 def words(text: str) -> Words:
-    """The words of a text, in lower case."""
+    """Return the words of a text, in lower case."""
     return tuple(_WORD.findall(text.casefold()))
 
 
 def runs(text: Words) -> Iterator[Words]:
-    """Every run of one to LONGEST words."""
+    """Yield every run of one to LONGEST words."""
     for start in range(len(text)):
         for stop in range(start + 1, min(start + LONGEST, len(text)) + 1):
             yield text[start:stop]
 
 
 def keyed(salt: Salt, run: Words) -> int:
-    """64 bits that stand for a run of words, and cannot be guessed back without the salt."""
+    """Hash a run of words to 64 bits that cannot be guessed back without the salt."""
     key = hashlib.sha256(salt.secret.encode()).digest()
     return int.from_bytes(hashlib.blake2b(" ".join(run).encode(), digest_size=8, key=key).digest())
 
 
 def in_headers(files: Iterable[Path], salt: Salt) -> Seen:
-    """What identifies somebody in the headers of a series. A file without a readable header has nothing."""
+    """Collect what identifies somebody in the headers of a series; an unreadable header has nothing."""
     identifying, other = defaultdict[str, set[Words]](set), defaultdict[str, set[Words]](set)
     kept: set[Words] = set()
     for element in _elements(files):
@@ -96,7 +96,7 @@ def in_headers(files: Iterable[Path], salt: Salt) -> Seen:
 
 
 def in_tables(identifiers: Iterable[str], salt: Salt) -> list[int]:
-    """The keyed hashes of the identifiers of a source's tables."""
+    """Return the keyed hashes of the identifiers of a source's tables."""
     return _keyed(salt, {form for text in identifiers for form in _forms("LO", text)})
 
 
@@ -105,7 +105,7 @@ def _keyed(salt: Salt, forms: set[Words]) -> list[int]:
 
 
 def _elements(files: Iterable[Path]) -> Iterator[DataElement]:
-    """The elements that matter of all headers, nested ones too; what many files repeat comes once."""
+    """Yield the tags that matter of all headers, nested ones too; repeated values come once."""
     before: set[object] = set()
     for file in files:
         try:
@@ -152,7 +152,7 @@ def _text(value: object) -> str:
 
 
 def _forms(vr: str, text: str) -> Iterator[Words]:
-    """The runs of words by which a value is found."""
+    """Yield the runs of words by which a value is found."""
     match vr:
         case "UI":
             if not text.startswith(STANDARD_UID):
@@ -187,7 +187,7 @@ def _windows(text: Words) -> Iterator[Words]:
 
 
 def _tells(form: Sequence[str], shortest: int) -> bool:
-    """Whether a run of words can be told from what any dataset says."""
+    """Check whether a run of words differs from what any dataset may hold."""
     if len(form) != 1:
         return sum(map(len, form)) >= 6
     (word,) = form
@@ -198,7 +198,7 @@ def _tells(form: Sequence[str], shortest: int) -> bool:
 
 @functools.cache
 def _vocabulary() -> frozenset[str]:
-    """The words of this program's source: what a dataset has of them alone may be its own."""
+    """Collect the words of this program's source: alone they may be a dataset's own."""
     paths = (path for path in Path(__file__).parents[1].rglob("*.py") if path.name not in NOT_IN_DATASETS)
     sources = (path.read_text(encoding="utf-8") for path in sorted(paths))
     return frozenset(word for source in sources for word in words(source) if word.isalpha())

@@ -14,7 +14,7 @@ from m3fm.privacy.identifiers import STANDARD_UID, Seen, keyed, runs, words
 from m3fm.privacy.pseudonyms import Salt
 
 Cell = tuple[str, str]
-"""Where a text stands (a file, and the column), and the text."""
+"""Place of a text (a file, and the column), and the text."""
 
 UID = re.compile(r"\d+(?:\.\d+){4,}")
 SMALLEST = 10_000
@@ -24,7 +24,7 @@ SHOWN = 5
 
 
 class Leaks:
-    """What a source has of its patients, and where it must not be."""
+    """The identifiers of a source's patients, and the search for them in a directory."""
 
     def __init__(self, salt: Salt) -> None:
         self._salt = salt
@@ -62,7 +62,7 @@ class Leaks:
             )
 
     def _leak(self, text: str) -> str:
-        """The tag of which a text holds a value, or none."""
+        """Return the tag of which a text holds a value, or an empty text."""
         unknown = "a UID" if any(not uid.startswith(STANDARD_UID) for uid in UID.findall(text)) else ""
         for run in runs(words(text)):
             mark = keyed(self._salt, run)
@@ -107,7 +107,7 @@ def _json_texts(value: Any) -> Iterator[str]:
 
 
 def _table_cells(path: Path, name: str) -> Iterator[Cell]:
-    """The different texts of each column of a table, its large whole numbers, and its metadata."""
+    """Yield the different texts of each column of a table, its large whole numbers, and its metadata."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq

@@ -32,11 +32,11 @@ class Salt:
 
     @classmethod
     def of_environment(cls) -> "Salt":
-        """That of M3FM_SALT, or else the one for simulated patients."""
+        """Return the salt of M3FM_SALT, or else the one for simulated patients."""
         return cls(os.environ.get(SALT_VARIABLE) or OF_SIMULATED)
 
     def hashed(self, kind: str, identifier: str) -> str:
-        """What stands for an identifier of a patient, exam, study or series in a dataset."""
+        """Hash an identifier of a patient, exam, study or series, as a dataset holds it."""
         return hashlib.sha256(f"{self.secret}:{kind}:{identifier}".encode()).hexdigest()[:16]
 
     @property
@@ -84,7 +84,7 @@ def with_salt(run: RunConfig) -> RunConfig:
 
 
 def check_fingerprint(expected: str | None) -> Salt:
-    """The salt of the environment, once it is found to be the one that a run was configured with."""
+    """Return the environment's salt; refuse one that a run was not configured with."""
     salt = Salt.of_environment()
     if expected is not None and not secrets.compare_digest(salt.fingerprint, expected):
         raise InputError(

@@ -26,7 +26,7 @@ SALT_SECRET, SALT_KEY = "m3fm-salt", "salt"
 
 
 class Outputs(NamedTuple):
-    """What a run has made, from the dataset on."""
+    """The outputs of a run, from the dataset on."""
 
     dataset: str
     validation: str
@@ -45,7 +45,7 @@ def _in_state(task: dsl.PipelineTask) -> None:
 
 
 def _registered(cohort: str, kind: str, config: str, commit: str, state: str) -> Outputs:
-    """The chain from curation on."""
+    """Chain the steps from curation on."""
     run = {"config": config, "state": state}
     dataset = curate(cohort=cohort, kind=kind, **run)
     kubernetes.use_secret_as_env(dataset, SALT_SECRET, {SALT_KEY: SALT_VARIABLE}, optional=True)
