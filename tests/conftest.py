@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Small models are slower on several threads, and far slower where these share busy cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test fails for being slow: on a busy machine anything can be.
 settings.register_profile("m3fm", deadline=None)
 settings.load_profile("m3fm")
@@ -45,6 +47,7 @@ _unmarked: str | None = None
 """The running test, where it does not carry the mark."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STARTING_FIXTURES & set(getattr(item, "fixturenames", ())):

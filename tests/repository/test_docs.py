@@ -240,7 +240,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-@pytest.mark.integration
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INTEGRATION)
 def test_blocks_run_after_the_demo(name, chain, tmp_path):
     for given in ("params.yaml", ".m3fm", "SOURCE", "bundle", "ct", "dataset"):
