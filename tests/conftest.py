@@ -1,9 +1,9 @@
 """Kinds of tests and their marks.
 
 - Unmarked tests run in this process, in seconds, on what they write themselves: most of them.
-- `integration`: starts Ray, KFP, MLflow, an ONNX export or worker processes, curates or simulates a whole
-  cohort, compiles or trains for more than a moment. A test that uses one of STARTING_FIXTURES gets the mark
-  here; any other such test carries it. Without the mark, starting one of the four fails.
+- `integration`: starts Ray, KFP, MLflow, an ONNX export, workers or commands, or computes for long: simulates
+  a cohort, compiles, trains. A test that uses one of STARTING_FIXTURES gets the mark here; any other such
+  test carries it. Without the mark, starting Ray, KFP, MLflow or an export fails.
 - `slow`: takes minutes, such as killed trainings and the whole pipeline.
 
 `make test-fast` runs the unmarked tests, `make test` all but the slow ones, `make test-slow` the slow ones.

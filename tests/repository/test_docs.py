@@ -199,6 +199,7 @@ def test_configurations_and_task_files_are_accepted(block, tmp_path):
         read_task(tmp_path / "file.yaml")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("name", QUICK)
 def test_quick_blocks_run(name, tmp_path):
     for block in (block for block in ALL if block.page == name and not block.how):
