@@ -1,9 +1,9 @@
 """Kinds of tests and their marks.
 
 - Unmarked tests run in this process, in seconds, on what they write themselves: most of them.
-- `integration`: starts Ray, KFP, MLflow, an ONNX export or worker processes, curates or simulates a whole
-  cohort, compiles or trains for more than a moment. A test that uses one of STARTING_FIXTURES gets the mark
-  here; any other such test carries it. Without the mark, starting one of the four fails.
+- `integration`: starts Ray, KFP, MLflow, an ONNX export, workers or commands, or computes for long: simulates
+  a cohort, compiles, trains. A test that uses one of STARTING_FIXTURES gets the mark here; any other such
+  test carries it. Without the mark, starting Ray, KFP, MLflow or an export fails.
 - `slow`: takes minutes, such as killed trainings and the whole pipeline.
 
 `make test-fast` runs the unmarked tests, `make test` all but the slow ones, `make test-slow` the slow ones.
@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+# Small models are slower on several threads, and far slower where these share busy cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No test fails for being slow: on a busy machine anything can be.
 settings.register_profile("m3fm", deadline=None)
 settings.load_profile("m3fm")
@@ -45,6 +47,7 @@ _unmarked: str | None = None
 """The running test, where it does not carry the mark."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STARTING_FIXTURES & set(getattr(item, "fixturenames", ())):

@@ -16,6 +16,8 @@ from m3fm.config.presets import preset
 from m3fm.core.artifacts import Reference, seal
 from m3fm.core.state import State
 
+pytestmark = pytest.mark.integration
+
 COMMANDS = [
     "demo",
     "run",

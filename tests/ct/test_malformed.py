@@ -47,6 +47,7 @@ def verdict(files) -> str:
     return refusal.reason
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_input_has_its_reason(kind, tmp_path):
     assert verdict(malformed.write(kind, tmp_path / "s", "1.2.3")) == KINDS[kind][0]

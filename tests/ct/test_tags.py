@@ -21,6 +21,7 @@ from m3fm.dataset.examine import quiet_pydicom
 BY_PYDICOM = {"deflated", "big endian"}
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", [kind for kind, (reason, _) in KINDS.items() if reason != "multi_frame"])
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_the_elements_are_those_that_pydicom_finds(kind, tmp_path):
@@ -34,6 +35,7 @@ def test_the_elements_are_those_that_pydicom_finds(kind, tmp_path):
         assert file.read_bytes()[start : start + length] == pydicom.dcmread(file).PixelData
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - BY_PYDICOM))
 def test_usual_files_are_read_without_pydicom(kind, tmp_path, monkeypatch):
     file = malformed.write(kind, tmp_path, "1.2.3")[0]

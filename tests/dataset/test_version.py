@@ -11,6 +11,8 @@ import pytest
 from m3fm.core.errors import InputError
 from m3fm.dataset.version import version
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def dataset(tmp_path) -> Path:

@@ -133,6 +133,7 @@ SOURCES = [
 ]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("file", "expected"), SOURCES, ids=[source[0] for source in SOURCES])
 def test_a_comment_in_a_source_file(copied, file, expected):
     path = copied / "m3fm" / file

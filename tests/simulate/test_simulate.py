@@ -26,6 +26,8 @@ from m3fm.simulate.findings import ABNORMALITIES, FAT, GROUND_GLASS, MIXED, SMOO
 from m3fm.simulate.lungrads import lung_rads
 from m3fm.simulate.transfer import BY_FINDING, draw_candidate, write_transfer
 
+pytestmark = pytest.mark.integration
+
 CONFIG = SimulateConfig(patients=8, rows=64, slices=(40, 44), broken_fraction=0.25)
 MISSING = {"", ".M", ".N"}
 

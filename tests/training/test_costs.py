@@ -33,6 +33,7 @@ WIDE = TINY.model_copy(
 )
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("steps", "operations"), [(pretraining_steps, pretraining_operations), (task_steps, task_operations)]
 )
@@ -47,6 +48,7 @@ def test_operations_are_in_the_proportion_that_torch_counts(steps, operations) -
     assert max(rates.values()) < 1.2 * min(rates.values()), rates
 
 
+@pytest.mark.integration
 def test_every_scale_is_measured() -> None:
     costs = measure_costs(TINY, CPU, repeats=1)
     assert list(costs.pretrain) == list(TINY.model.scales)
@@ -67,6 +69,7 @@ def plan(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.integration
 def test_what_is_measured_is_what_params_take(plan, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("m3fm.cli.plan.entered", lambda: None)
     path = tmp_path / "measured.yaml"
