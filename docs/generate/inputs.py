@@ -9,7 +9,7 @@ from docs.generate.tables import code, table
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER, Element
 from m3fm.clinical.records import Nodule
 from m3fm.clinical.tasks import TASKS
-from m3fm.deploy.inputs import _NODULE_ANSWERS, _NODULE_NUMBERS
+from m3fm.deploy.inputs import NODULE_ANSWERS, NODULE_NUMBERS
 
 
 def elements() -> str:
@@ -56,10 +56,10 @@ def nodule() -> str:
 
 
 def _values(name: str) -> str:
-    if name in _NODULE_ANSWERS:
-        return ", ".join(f'`"{answer}"`' for answer in _NODULE_ANSWERS[name])
-    if name in _NODULE_NUMBERS:
-        low, high = _NODULE_NUMBERS[name]
+    if name in NODULE_ANSWERS:
+        return ", ".join(f'`"{answer}"`' for answer in NODULE_ANSWERS[name])
+    if name in NODULE_NUMBERS:
+        low, high = NODULE_NUMBERS[name]
         return f"{low} to {high}"
     return "`true`, `false`"
 

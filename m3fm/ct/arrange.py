@@ -13,50 +13,50 @@ from m3fm.ct.headers import Header
 
 SAME_PLACE_MM = 1e-3
 GAP, UNEVEN = 1.5, 0.25
-"""Of the usual step between slices: more is a gap, and how far any other may be from it."""
+"""Fractions of the usual step between slices: above GAP is a gap; other steps may differ by up to UNEVEN."""
 MAX_TILT_DEGREES = 1.0
 MAX_SHIFT_MM = 1.0
 OTHER_PLANE_DEGREES = 45.0
-"""From here on slices are sagittal or coronal."""
+"""Angle above which slices are sagittal or coronal."""
 MOST_LOCALIZERS = 3
-"""Images of another plane, so few, are localizers that do not say so."""
+"""Up to this many images of another plane are taken for unmarked localizers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
-    """The geometry record of a series: what is measured of its headers, None where that is not possible."""
+    """The geometry of a series, measured from its headers; None where that is not possible."""
 
     files: int
     copies: int | None = None
-    """Files that hold the same image as another one, and were left out."""
+    """Files that repeat the image of another file and were left out."""
     slices: int | None = None
-    """Different images of which the header can be used."""
+    """Different images with a usable header."""
     rows: int | None = None
     columns: int | None = None
-    """None where slices differ, like all that follow."""
+    """None where slices differ; so are all fields below."""
     voxel_z: float | None = None
-    """mm from slice to slice along their normal, usually."""
+    """Usual distance in mm from slice to slice along their normal."""
     voxel_y: float | None = None
     voxel_x: float | None = None
-    """mm between rows, between columns of the files."""
+    """mm between the rows (`voxel_y`) and columns (`voxel_x`) of the files."""
     orientation: list[float] | None = None
     """Directions of rising column index (first three numbers) and rising row index, in LPS."""
     oblique_degrees: float | None = None
-    """From the slices' normal to the patient's long axis."""
+    """Angle between the slices' normal and the patient's long axis."""
     tilt_degrees: float | None = None
-    """From the slices' normal to the line through their corners."""
+    """Angle between the slices' normal and the line through their corners."""
     shift_mm: float | None = None
-    """Farthest that a slice lies beside that line, in its plane."""
+    """Largest distance in mm of a slice from that line, in its plane."""
     step_min_mm: float | None = None
     step_max_mm: float | None = None
     gaps: int | None = None
-    """Steps that are more than one and a half of the usual one."""
+    """Steps more than 1.5 times the usual one."""
     duplicates: int | None = None
-    """Slices that lie where another one does."""
+    """Slices at the position of another slice."""
 
 
 def normal_of(slices: Sequence[Header]) -> NDArray[np.float64]:
-    """The direction across the slices, towards the head for axial ones."""
+    """Return the slices' unit normal [3], towards the head for axial slices."""
     along_columns, along_rows = slices[0].orientation.reshape(2, 3)
     normal = np.cross(along_columns, along_rows)
     upwards: NDArray[np.float64] = normal / np.linalg.norm(normal) * np.copysign(1.0, normal[2])
@@ -64,13 +64,13 @@ def normal_of(slices: Sequence[Header]) -> NDArray[np.float64]:
 
 
 def in_order(slices: Sequence[Header]) -> list[Header]:
-    """The slices by their place along the normal, from the feet to the head for axial ones."""
+    """Sort the slices along their normal, from the feet to the head for axial slices."""
     normal = normal_of(slices)
     return sorted(slices, key=lambda header: float(header.position @ normal))
 
 
 def measure(slices: Sequence[Header], files: int, copies: int) -> Geometry:
-    """The geometry record of slices in order; `files` is the number of all, the `copies` among them."""
+    """Measure the geometry of sorted slices; `files` counts all files, `copies` the repeats among them."""
     record: dict[str, Any] = {"files": files, "copies": copies, "slices": len(slices)}
     if not slices:
         return Geometry(**record)
@@ -111,7 +111,7 @@ def _measured_places(slices: Sequence[Header]) -> dict[str, Any]:
 
 
 def check(slices: Sequence[Header], geometry: Geometry, min_slices: int) -> None:
-    """Refuse what is not one evenly sampled axial volume; takes slices in order and their record.
+    """Refuse what is not one evenly sampled axial volume; takes sorted slices and their geometry.
 
     Raises Rejected: localizer, not_axial, too_few_slices, inconsistent, several_volumes, duplicate_slices,
     gap, bad_tags, tilted.
@@ -122,7 +122,7 @@ def check(slices: Sequence[Header], geometry: Geometry, min_slices: int) -> None
         raise Rejected(reason, f"{oblique:.0f} degrees off")
     least = max(min_slices, 2)
     if len(slices) < least:
-        raise Rejected("too_few_slices", f"{len(slices)}, of at least {least}")
+        raise Rejected("too_few_slices", f"{len(slices)} of at least {least}")
     if geometry.rows is None:
         raise Rejected("inconsistent", "slices differ in size")
     if geometry.orientation is None or oblique is None:
@@ -151,14 +151,14 @@ def _check_steps(slices: Sequence[Header], geometry: Geometry) -> None:
     if fault is None:
         return
     if _several_acquisitions(slices, places):
-        raise Rejected("several_volumes", "each acquisition is a volume of its own")
+        raise Rejected("several_volumes", "each acquisition is a separate volume")
     if geometry.duplicates and _equally_often(places):
-        raise Rejected("several_volumes", "every place is there equally often")
+        raise Rejected("several_volumes", "every position occurs equally often")
     raise fault
 
 
 def _fault(steps: NDArray[np.float64]) -> Rejected | None:
-    """What is wrong with the steps between slices, in mm."""
+    """Return the fault in the steps between slices (in mm), or None."""
     if steps.min() < SAME_PLACE_MM:
         return Rejected("duplicate_slices", f"at slice {int(steps.argmin())}")
     usual = np.median(steps)
@@ -172,7 +172,7 @@ def _fault(steps: NDArray[np.float64]) -> Rejected | None:
 
 
 def _several_acquisitions(slices: Sequence[Header], places: NDArray[np.float64]) -> bool:
-    """Whether the slices, parted by acquisition or time, are two or more even volumes."""
+    """Return whether the slices, split by acquisition or time, are two or more evenly spaced volumes."""
     parts: dict[tuple[str, str], list[float]] = defaultdict(list)
     for header, place in zip(slices, places):
         parts[header.acquisition].append(float(place))
@@ -180,13 +180,13 @@ def _several_acquisitions(slices: Sequence[Header], places: NDArray[np.float64])
 
 
 def _equally_often(places: NDArray[np.float64]) -> bool:
-    """Whether every one of several places occurs the same number of times."""
+    """Return whether there are several positions and each occurs the same number of times."""
     counts = Counter(np.round(places, 2).tolist())
     return len(counts) > 1 and len(set(counts.values())) == 1
 
 
 def _alike(slices: Sequence[Header], value: Callable[[Header], Any]) -> bool:
-    """Whether a value is the same in all slices, but for rounding."""
+    """Return whether a value is the same in all slices, up to rounding."""
     values = np.array([value(header) for header in slices], float)
     return bool(np.abs(values - values[0]).max() <= 1e-3)
 
@@ -196,5 +196,5 @@ def _degrees(cosine: float) -> float:
 
 
 def _rounded(value: float) -> float:
-    """To a millionth, which is more than positions are written to and the same on every machine."""
+    """Round to 1e-6: finer than positions are written, and the same on every machine."""
     return round(float(value), 6)

@@ -17,7 +17,7 @@ def region_boxes(series: Series, config: RegionsConfig, segmentations: Sequence[
     """Return the boxes of left_lung, right_lung, both_lungs and heart, in voxels of the series.
 
     Raises Rejected("no_lungs"), Rejected("no_heart"), or Rejected("no_segmentation") where the source is
-    `segmentations` and none of those given can be used.
+    `segmentations` and none of them can be used.
     """
     match config.source:
         case "built_in":

@@ -1,6 +1,6 @@
-"""DICOM CT series to HU volumes; what cannot be trusted is refused with a named reason.
+"""DICOM CT series to HU volumes; untrustworthy series are refused with a named reason.
 
-All headers are read and checked before the first pixel is: most bad series cost nothing more.
+All headers are read and checked before the first pixel, so most bad series are refused cheaply.
 """
 
 import math
@@ -33,18 +33,18 @@ _DESCRIPTION = {
     "ConvolutionKernel": "kernel",
     "ClinicalTrialTimePointID": "timepoint",
 }
-"""Fields of Series that are texts, by the keyword of their element."""
+"""Text fields of Series, by the keyword of their tag."""
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What the headers of a series tell, before any pixel is read."""
+    """The headers of a series, read and measured before any pixel."""
 
     slices: list[Header]
-    """In order, without copies and without files that cannot be used."""
+    """Usable slices in order, without copies."""
     geometry: Geometry
     refusal: Rejected | None
-    """Why the first of the files that cannot be used cannot."""
+    """Why the first unusable file was refused."""
 
     @property
     def padded(self) -> bool:
@@ -80,7 +80,7 @@ def read_series(files: Sequence[Path], min_slices: int = 2) -> Series:
 
 
 def read_volume(surveyed: Survey, min_slices: int) -> Series:
-    """Read the pixels of a series whose headers make one axial volume, in the canonical orientation.
+    """Read a surveyed series into HU in the canonical orientation; its headers must make one axial volume.
 
     Raises Rejected with any reason of REASONS but implausible_hu, no_lungs and no_heart.
     """
@@ -89,7 +89,7 @@ def read_volume(surveyed: Survey, min_slices: int) -> Series:
     slices = surveyed.slices
     check(slices, surveyed.geometry, min_slices)
     where = [f"slice {number} of {len(slices)}" for number in range(len(slices))]
-    # Before memory is asked for, because rows and columns may be anything.
+    # Check before allocating memory: rows and columns may hold anything.
     for header, name in zip(slices, where):
         check_length(header.pixels, header.shape, name)
     voxels = np.empty((len(slices), *slices[0].shape), np.int16)
@@ -108,9 +108,9 @@ def read_volume(surveyed: Survey, min_slices: int) -> Series:
 
 
 def describe(file: Path) -> dict[str, Any]:
-    """What a file says of series, patient, study and scanner: fields of Series.
+    """Read series, patient, study and scanner from a file's header, as fields of Series.
 
-    What is not there or cannot be decoded is empty. Raises Rejected("unreadable").
+    Missing or undecodable values are empty. Raises Rejected("unreadable").
     """
     header = _read(file, "SeriesInstanceUID", "SliceThickness", *_DESCRIPTION)
     texts = {field: _text(header, keyword) for keyword, field in _DESCRIPTION.items()}
@@ -134,12 +134,12 @@ def _text(header: pydicom.Dataset, keyword: str) -> str:
     try:
         value = header.get(keyword)
         return "" if value is None else str(value)
-    except Exception:  # pydicom decodes on access, and raises as it likes
+    except Exception:  # pydicom decodes on access and may raise anything
         return ""
 
 
 def _number(header: pydicom.Dataset, keyword: str) -> float:
-    """A number, 0 where it is missing or none."""
+    """Return a tag's number, 0 where it is missing or not a number."""
     try:
         number = float(_text(header, keyword) or 0)
     except ValueError:
@@ -148,7 +148,7 @@ def _number(header: pydicom.Dataset, keyword: str) -> float:
 
 
 def _affine(slices: Sequence[Header]) -> NDArray[np.float64]:
-    """From indices [slice, row, column, 1] to LPS mm; the slice step is the mean of the positions' steps."""
+    """Return the affine [4, 4] from indices [slice, row, column, 1] to LPS mm, with the mean slice step."""
     first = slices[0]
     along_columns, along_rows = first.orientation.reshape(2, 3)
     affine = np.eye(4)
@@ -160,9 +160,9 @@ def _affine(slices: Sequence[Header]) -> NDArray[np.float64]:
 
 
 def _without_copies(headers: Sequence[Header]) -> list[Header]:
-    """Leave out files that hold the same instance with the same pixels in the same place as an earlier one.
+    """Leave out files that repeat the instance, pixels and position of an earlier file.
 
-    Two images under one instance UID are both kept, and are found out by their positions.
+    Two different images with one instance UID are both kept; checking their positions finds them.
     """
     instances: dict[str, list[Header]] = defaultdict(list)
     for header in headers:

@@ -1,4 +1,4 @@
-"""The canonical orientation, and the closed list of reasons for which a series is refused.
+"""The canonical orientation, and the closed list of reasons to refuse a series.
 
 Voxels are ordered [slice, row, column], and the three indices rise towards the patient's head, back and
 left: reversed, these are the axes of DICOM's patient coordinates (LPS, mm).
@@ -14,11 +14,11 @@ Box = tuple[int, int, int, int, int, int]
 Triple = tuple[float, float, float]
 
 PADDING_HU = -1024
-"""What padding becomes: the lowest air."""
+"""HU that replaces padding: the lowest air."""
 SPACING_MM = (0.1, 10.0)
-"""Between rows, columns or slices of a chest CT: what is beyond was written in another unit, or wrongly."""
+"""Range of distances between rows, columns or slices of a chest CT; others are in another unit, or wrong."""
 MAX_OBLIQUE_DEGREES = 10.0
-"""How far the axes of a scan may be from the patient's."""
+"""Largest angle between the axes of a scan and the patient's."""
 
 REASONS: dict[str, str] = {
     "unreadable": "a file is damaged, cut short, or in a format that no decoder reads",
@@ -27,7 +27,7 @@ REASONS: dict[str, str] = {
     "multi_frame": "several frames in one file (enhanced CT, 4D NIfTI): convert to one slice per file",
     "localizer": "a localizer (scout) image",
     "missing_tags": "position, orientation, pixel spacing, size, rescale or identifiers are missing",
-    "bad_tags": "position, orientation, pixel spacing, size or rescale hold what cannot be",
+    "bad_tags": "position, orientation, pixel spacing, size or rescale hold impossible values",
     "too_few_slices": "fewer axial slices than the configuration asks for",
     "inconsistent": "slices differ in size, spacing, orientation or alignment, or are unevenly spaced",
     "several_volumes": "several acquisitions or time phases of the same place in one series",
@@ -38,22 +38,22 @@ REASONS: dict[str, str] = {
     "implausible_hu": "no air near -1000 HU or no soft tissue near 0 HU: wrong, lost or doubled rescale",
     "no_lungs": "no lungs are found in the volume: another part of the body",
     "no_heart": "no heart is found between the lungs",
-    "no_segmentation": "no segmentation of it can be used, where the configuration takes regions from them",
+    "no_segmentation": "the configuration takes regions from segmentations, and none of the series is usable",
 }
-"""Every reason a series may be refused for, and what it means."""
+"""Every reason to refuse a series, and what it means."""
 
 
 class Rejected(InputError):
-    """A series that cannot be used: `reason` is a key of REASONS, `detail` says more and names no patient."""
+    """A series that cannot be used: `reason` is a key of REASONS, `detail` gives specifics."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
-        """`detail` must hold nothing that identifies a patient: no paths, identifiers or dates."""
+        """Build the message; `detail` must not identify a patient: no paths, identifiers or dates."""
         self.reason = reason
         self.detail = detail
         super().__init__(f"{reason}: {REASONS[reason]}" + (f" ({detail})" if detail else ""))
 
     def __reduce__(self) -> tuple[type["Rejected"], tuple[str, str]]:
-        """Rebuild from both parts, so that it survives the way from a worker process."""
+        """Rebuild from both parts, so that the error can be pickled by a worker process."""
         return type(self), (self.reason, self.detail)
 
 
@@ -62,8 +62,8 @@ def canonical(
 ) -> tuple[NDArray[np.int16], Triple, Triple]:
     """Transpose and flip a volume into the canonical orientation, without resampling.
 
-    `affine` [4, 4] takes the array's indices, in the array's own axis order, to LPS mm. Returns the voxels,
-    the voxel size in mm (slice, row, column), and the LPS position of voxel (0, 0, 0). Raises
+    `affine` [4, 4] takes the array's indices, in the array's own axis order, to LPS mm. Returns the voxels
+    [slices, rows, columns], the voxel size in mm, and the LPS position of voxel (0, 0, 0). Raises
     Rejected("not_axial") where an axis is more than MAX_OBLIQUE_DEGREES from the patient's.
     """
     steps = affine[:3, :3]

@@ -1,4 +1,4 @@
-"""What DICOM files say of their slices, checked; and which files make a series."""
+"""The headers of single slices, read and checked, and the grouping of files into series."""
 
 import logging
 import math
@@ -17,16 +17,16 @@ from m3fm.ct.tags import PIXELS, Tags, read_tags, tag
 log = logging.getLogger(__name__)
 
 NAMELESS = ""
-"""Stands for the series of damaged DICOM files that name none."""
+"""Key for damaged DICOM files that do not name their series."""
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 DIRECTORY = "1.2.840.10008.1.3.10"
-"""SOP class of a DICOMDIR, which lists files and is no image."""
+"""SOP class of a DICOMDIR, which lists files and is not an image."""
 DERIVED = {"SECONDARY", "MPR", "REFORMATTED", "MIP", "MINIP", "PROJECTION", "SCREEN", "SCREENSHOT"}
-"""Words in ImageType of what was made from other images."""
+"""Words in the ImageType of images made from other images."""
 LARGEST_SIDE = 4096
-"""Rows or columns of a CT image are no more."""
+"""Most rows or columns of a CT image."""
 
 _REQUIRED = {
     keyword: tag(keyword)
@@ -68,27 +68,27 @@ _CLASS, _SERIES = tag("MediaStorageSOPClassUID"), tag("SeriesInstanceUID")
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class Header:
-    """What one file says of its slice."""
+    """The header of one slice."""
 
     file: Path
     instance_uid: str
     position: NDArray[np.float64]
-    """LPS mm of the centre of the first pixel."""
+    """Centre of the first pixel [3], LPS mm."""
     orientation: NDArray[np.float64]
-    """Directions of rising column index (first three numbers) and rising row index."""
+    """Directions [6] of rising column index (first three numbers) and rising row index."""
     spacing: NDArray[np.float64]
-    """mm between rows, between columns."""
+    """mm between rows and between columns [2]."""
     shape: tuple[int, int]
     acquisition: tuple[str, str]
-    """AcquisitionNumber and TemporalPositionIdentifier, where the file has them."""
+    """AcquisitionNumber and TemporalPositionIdentifier, "" where the file lacks one."""
     pixels: Pixels
 
 
 def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
     """Group DICOM files by SeriesInstanceUID, from files and from every level of directories.
 
-    Damaged DICOM files that tell of no series are together in NAMELESS. Other files are ignored, and how many
-    they were is logged.
+    Damaged DICOM files without a series are grouped under NAMELESS. Other files are ignored; their number is
+    logged.
     """
     series: dict[str, list[Path]] = {}
     ignored = 0
@@ -102,12 +102,12 @@ def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
             else:
                 series.setdefault(uid, []).append(file)
     if ignored:
-        log.info("%d files are no DICOM images and were ignored", ignored)
+        log.info("Ignored %d files that are not DICOM images", ignored)
     return series
 
 
 def _series_of(file: Path) -> str | None:
-    """SeriesInstanceUID of a file, or None where it is no DICOM file or lists other files."""
+    """Return the file's SeriesInstanceUID, or None where it is not a DICOM file or is a DICOMDIR."""
     try:
         tags = read_tags(file, frozenset([_CLASS, _SERIES]))
     except InvalidDicomError:
@@ -118,7 +118,7 @@ def _series_of(file: Path) -> str | None:
 
 
 def read_header(file: Path, where: str) -> Header:
-    """The header of one file; `where` names it in a refusal. Raises Rejected."""
+    """Read the header of one file; `where` names it in a refusal. Raises Rejected."""
     try:
         tags = read_tags(file, _WANTED)
     except Exception as error:  # whatever a damaged file makes pydicom raise
@@ -140,7 +140,7 @@ def read_header(file: Path, where: str) -> Header:
 
 
 def _check_kind(tags: Tags, where: str) -> None:
-    """Refuse what is no single CT image."""
+    """Refuse what is not a single CT image."""
     modality, kind = _text(tags, "Modality"), _text(tags, "SOPClassUID")
     if modality not in ("CT", ""):
         raise Rejected("not_ct", f"{where}: another modality")
@@ -171,7 +171,7 @@ def _pixels(tags: Tags, where: str) -> Pixels:
     if slope == 0:
         raise Rejected("bad_tags", f"{where}: RescaleSlope is 0")
     signed = representation == 1
-    # Signed values are often declared as unsigned ones (63536 for -2000): the pixels' type decides.
+    # Signed padding is often declared as unsigned (63536 for -2000), so the pixels' type decides.
     padding = tags.integer(_TAGS["PixelPaddingValue"], signed)
     limit = tags.integer(_TAGS["PixelPaddingRangeLimit"], signed)
     ends = [value for value in (padding, padding if limit is None else limit) if value is not None]
@@ -188,11 +188,11 @@ def _pixels(tags: Tags, where: str) -> Pixels:
 
 
 def _orientation(tags: Tags, where: str) -> NDArray[np.float64]:
-    """Two directions of length 1 at right angles, or a refusal."""
+    """Return two unit directions [6] at right angles. Raises Rejected where they are not."""
     cosines = _numbers(tags, "ImageOrientationPatient", 6, where)
     columns, rows = cosines.reshape(2, 3)
     if max(abs(columns @ columns - 1), abs(rows @ rows - 1), abs(columns @ rows)) > 0.01:
-        raise Rejected("bad_tags", f"{where}: ImageOrientationPatient are no two directions at right angles")
+        raise Rejected("bad_tags", f"{where}: ImageOrientationPatient is not two directions at right angles")
     return cosines
 
 
@@ -221,7 +221,7 @@ def _numbers(tags: Tags, name: str, count: int, where: str) -> NDArray[np.float6
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(map(math.isfinite, numbers)):
-        raise Rejected("bad_tags", f"{where}: {name} is no {count} numbers")
+        raise Rejected("bad_tags", f"{where}: {name} does not hold {count} finite numbers")
     return np.array(numbers)
 
 

@@ -12,20 +12,20 @@ Mask = NDArray[np.bool_]
 
 COARSE_MM = 3.0
 AIR_HU = -400
-"""Between lung and soft tissue."""
+"""Threshold between lung and soft tissue."""
 GAS_HU = -970
-"""Lung holds blood; what is emptier on average is gas in the bowel."""
+"""Threshold between lung, which holds blood, and gas in the bowel, on average."""
 SEED_RADII_MM = (9.0, 13.0, 17.0)
-"""Erosion that parts the lungs from airways and from each other, tried in turn."""
+"""Radii of the erosion that separates the lungs from airways and each other, tried in turn."""
 SEED_ML = 5.0
 LUNGS_ML = 400.0
-"""With less lung than this it is no chest CT."""
+"""Least lung volume of a chest CT."""
 TRACHEA_CM2 = (0.7, 6.0)
 TRACHEA_OFF_MIDDLE_MM = 30.0
 STRAIGHT_ON_MM = 15.0
-"""How far the windpipe is followed where its wall cannot be seen."""
+"""How far the windpipe is followed where its wall is invisible."""
 BRONCHI_MM = (30.0, 25.0, 45.0)
-"""Around the windpipe's end (slice, row, column): thin air here is the main bronchi."""
+"""Distances (slice, row, column) from the windpipe's end within which thin air is the main bronchi."""
 
 LEFT, RIGHT, GAS = 1, 2, 3
 
@@ -35,7 +35,7 @@ _IN_PLANE[1, 1, :] = _IN_PLANE[1, :, 1] = True
 
 @dataclass(frozen=True, eq=False)
 class Coarse:
-    """A volume of about 3 mm voxels; `factors` fine voxels along each axis make one of its own."""
+    """A volume of about 3 mm voxels; `factors` is the number of fine voxels in one, along each axis."""
 
     hu: NDArray[np.float32]
     voxel_size: NDArray[np.float64]
@@ -43,12 +43,12 @@ class Coarse:
 
     @property
     def voxel_ml(self) -> float:
-        """Volume of a voxel."""
+        """Volume of a voxel in ml."""
         return float(np.prod(self.voxel_size)) / 1000
 
 
 def coarsen(voxels: NDArray[np.int16], voxel_size: Triple) -> Coarse:
-    """Every n-th slice, and means over n x n pixels: noise must not look like air."""
+    """Take every n-th of HU [slices, rows, columns] and average n x n pixels, so that noise is not air."""
     factors = np.maximum(1, np.round(COARSE_MM / np.array(voxel_size)).astype(int))
     fz, fy, fx = factors.tolist()
     rows, columns = voxels.shape[1] // fy, voxels.shape[2] // fx
@@ -58,7 +58,7 @@ def coarsen(voxels: NDArray[np.int16], voxel_size: Triple) -> Coarse:
 
 
 def find_lungs(coarse: Coarse) -> tuple[Mask, Mask, int]:
-    """The patient's left and right lung (one may be empty), and the body's middle column.
+    """Return masks of the patient's left and right lung (one may be empty), and the body's middle column.
 
     Raises Rejected("no_lungs").
     """
@@ -87,13 +87,13 @@ def find_lungs(coarse: Coarse) -> tuple[Mask, Mask, int]:
 
 
 def _around(mask: Mask) -> tuple[slice, ...]:
-    """The box of a mask and one voxel more on each side: distances in it are those in the whole volume."""
+    """Return a mask's box, one voxel wider on each side: distances in it equal those in the whole volume."""
     (found,) = ndimage.find_objects(mask.astype(np.uint8)) or [tuple(slice(0, n) for n in mask.shape)]
     return tuple(slice(max(part.start - 1, 0), part.stop + 1) for part in found)
 
 
 def _settle(owner: NDArray[np.int8], thin: Mask) -> None:
-    """Give each thin piece of air to what it hangs on, or to nothing; between two, the nearest keeps it."""
+    """Assign each thin piece of air to the part it touches, or to none; between two, the nearest keeps it."""
     pieces, count = ndimage.label(thin)
     thick = np.where(thin, 0, owner)
     touched = np.zeros((GAS + 1, count + 1), bool)
@@ -105,9 +105,9 @@ def _settle(owner: NDArray[np.int8], thin: Mask) -> None:
 
 
 def _inner_air(coarse: Coarse) -> tuple[Mask, int]:
-    """Air that tissue surrounds within its slice, and the column in the middle of the body.
+    """Return the air that tissue surrounds within its slice, and the body's middle column.
 
-    What lies beside the body (the hollow of a table) is left out.
+    Air beside the body (the hollow of a table) is left out.
     """
     air = coarse.hu < AIR_HU
     labels, _ = ndimage.label(air, _IN_PLANE)
@@ -123,26 +123,26 @@ def _inner_air(coarse: Coarse) -> tuple[Mask, int]:
     body = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     rows, columns = _span(body.any(axis=2)), _span(body.any(axis=1))
     inner &= rows[:, :, None] & columns[:, None, :]
-    # By its outline: by its weight, the middle would move to the side of a lung full of fluid.
+    # The outline decides: weight would move the middle towards a lung full of fluid.
     outline = columns.sum(axis=0).cumsum()
     return inner, int(np.searchsorted(outline, outline[-1] / 2))
 
 
 def _span(present: Mask) -> Mask:
-    """Per slice, everything from the first place that is present to the last one."""
+    """Fill each slice from the first place that is present to the last."""
     ahead = np.maximum.accumulate(present, axis=1)
     behind = np.maximum.accumulate(present[:, ::-1], axis=1)[:, ::-1]
     return ahead & behind
 
 
 def _trachea(coarse: Coarse, inner: Mask, middle: int) -> tuple[Mask, tuple[int, ...] | None]:
-    """The windpipe, followed down from the top slice that shows it, and the voxel where it ends."""
+    """Follow the windpipe down from the top slice that shows it; return its mask and its last voxel."""
     trachea = np.zeros_like(inner)
     z, spot = _trachea_top(coarse, inner, middle)
     areas, straight_on, end = [spot.sum()], 0, None
     for level in range(z, -1, -1):
         here = ndimage.binary_dilation(spot) & inner[level]
-        # Where its wall is too thin to be seen the windpipe opens into a lung: there it goes straight on.
+        # Where its wall is too thin to see, the windpipe seems to open into a lung: follow it straight on.
         usual = np.median(areas)
         opened = here.sum() > 1.5 * usual
         straight_on = straight_on + 1 if opened else 0
@@ -156,7 +156,7 @@ def _trachea(coarse: Coarse, inner: Mask, middle: int) -> tuple[Mask, tuple[int,
 
 
 def _trachea_top(coarse: Coarse, inner: Mask, middle: int) -> tuple[int, Mask]:
-    """The highest slice of the upper half with a small spot of air near the middle, and the spot."""
+    """Find the highest slice of the upper half with a small spot of air near the middle, and the spot."""
     pixel_cm2 = coarse.voxel_size[1] * coarse.voxel_size[2] / 100
     for z in range(len(inner) - 1, len(inner) // 2, -1):
         labels, count = ndimage.label(inner[z])
@@ -169,7 +169,7 @@ def _trachea_top(coarse: Coarse, inner: Mask, middle: int) -> tuple[int, Mask]:
 
 
 def _near(coarse: Coarse, place: tuple[int, ...]) -> Mask:
-    """The region of the main bronchi around the end of the windpipe."""
+    """Return a mask of the region around the windpipe's end where the main bronchi lie."""
     near = np.zeros(coarse.hu.shape, bool)
     reach = np.ceil(BRONCHI_MM / coarse.voxel_size).astype(int).tolist()
     near[tuple(slice(max(0, at - r), at + r + 1) for at, r in zip(place, reach))] = True
@@ -177,17 +177,17 @@ def _near(coarse: Coarse, place: tuple[int, ...]) -> Mask:
 
 
 def _parted_seeds(coarse: Coarse, depth: NDArray[np.float64], middle: int) -> tuple[NDArray[np.int8], float]:
-    """Seeds of the lungs, eroded until left and right are apart, and the radius that took."""
+    """Erode the lungs until left and right are separate; return their seeds and the radius used."""
     for radius in SEED_RADII_MM:
         seeds, joined = _seeds(coarse, depth > radius, middle)
         if not joined:
             return seeds, radius
-    # They touch too widely to be eroded apart and stay cut in the middle.
+    # The lungs touch too widely for erosion, so they stay cut at the middle column.
     return _seeds(coarse, depth > SEED_RADII_MM[0], middle)[0], SEED_RADII_MM[0]
 
 
 def _seeds(coarse: Coarse, eroded: Mask, middle: int) -> tuple[NDArray[np.int8], bool]:
-    """What the pieces of eroded air belong to (LEFT, RIGHT, GAS), and whether one piece spans both lungs.
+    """Label the pieces of eroded air (LEFT, RIGHT, GAS), and return whether one piece spans both lungs.
 
     Such a piece is cut at the middle column.
     """

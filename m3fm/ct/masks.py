@@ -1,6 +1,6 @@
-"""Regions from segmentations that others made: DICOM SEG, NIfTI label maps, and TotalSegmentator.
+"""Regions from existing segmentations: DICOM SEG, NIfTI label maps, and TotalSegmentator.
 
-`m3fm.ct.regions` finds the boxes without any; here they are those of the structures that the paper names
+`m3fm.ct.regions` finds the boxes without segmentations; here they enclose the structures that the paper names
 (Methods, CT data processing): the lobes of each lung; myocardium, atria, ventricles and pulmonary artery.
 """
 
@@ -23,23 +23,23 @@ from m3fm.ct.tags import read_tags, tag
 from m3fm.ct.volume import Series, to_nifti
 
 Points = NDArray[np.float64]
-"""Corners [n, 3] of what was segmented, LPS mm."""
+"""Corners [n, 3] of segmented structures, LPS mm."""
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 LEFT, RIGHT = "7771000", "24028007"
-"""SNOMED CT codes of the modifiers."""
+"""SNOMED CT codes of the sides."""
 
 
 class Structure(NamedTuple):
-    """What belongs to one of the boxes, and its SNOMED CT codes in a DICOM SEG."""
+    """A structure inside one of the boxes, with its SNOMED CT codes in a DICOM SEG."""
 
     box: str
     code: str
-    """Of its type."""
+    """Code of its type."""
     side: str = ""
-    """Of the modifier of its type, where the type is the same on both sides."""
+    """Code of the type's modifier, where the type is the same on both sides."""
     sided_code: str = ""
-    """Of a type that holds the side, which some writers use."""
+    """Code of a type that includes the side, which some writers use."""
 
 
 STRUCTURES = {
@@ -58,8 +58,8 @@ STRUCTURES = {
     "heart_ventricle_right": Structure("heart", "53085002"),
     "pulmonary_artery": Structure("heart", "81040000"),
 }
-"""By the name that TotalSegmentator has for it. Its first version, which NLST's public segmentations are of,
-has the parts of the heart and the pulmonary artery; its second has the heart as one, without the artery."""
+"""Structures by TotalSegmentator's name. Its version 1, which made NLST's public segmentations, has the parts
+of the heart and the pulmonary artery; its version 2 has the heart as one, without the artery."""
 
 TOTAL = {
     10: "lung_upper_lobe_left",
@@ -69,7 +69,7 @@ TOTAL = {
     14: "lung_lower_lobe_right",
     51: "heart",
 }
-"""Values of label maps of the task `total`, TotalSegmentator 2."""
+"""Label values of the task `total` in TotalSegmentator 2."""
 TOTAL_V1 = {
     13: "lung_upper_lobe_left",
     14: "lung_lower_lobe_left",
@@ -83,7 +83,7 @@ TOTAL_V1 = {
     48: "heart_ventricle_right",
     49: "pulmonary_artery",
 }
-"""The same, TotalSegmentator 1."""
+"""Label values of the task `total` in TotalSegmentator 1."""
 LABEL_MAPS = {"total": TOTAL, "total_v1": TOTAL_V1}
 NIFTI = (".nii.gz", ".nii")
 _CLASS = tag("MediaStorageSOPClassUID")
@@ -94,9 +94,9 @@ _BY_CODE = {(structure.code, structure.side): structure.box for structure in STR
 
 
 def find_segmentations(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    """The segmentations among files, by the SeriesInstanceUID of the series that they are of.
+    """Find the segmentations among files, by the SeriesInstanceUID of the segmented series.
 
-    A DICOM SEG refers to it; a NIfTI label map is named SERIESINSTANCEUID.nii.gz.
+    A DICOM SEG refers to its series; a NIfTI label map is named SERIESINSTANCEUID.nii.gz.
     """
     found: dict[str, list[Path]] = defaultdict(list)
     for path in paths:
@@ -114,18 +114,18 @@ def _segmented_series(path: Path) -> list[str]:
             return []
         header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"], stop_before_pixels=True)
         return [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence") or ()]
-    except Exception:  # whatever a damaged file makes pydicom raise; it is no segmentation of anything
+    except Exception:  # whatever a damaged file makes pydicom raise; such a file segments nothing
         return []
 
 
 def regions_from_segmentations(
     paths: Sequence[Path], labels: Mapping[int, str], series: Series
 ) -> dict[str, Box]:
-    """Boxes of left_lung, right_lung, both_lungs and heart, in voxels, from segmentations of a series.
+    """Return the boxes of left_lung, right_lung, both_lungs and heart, in voxels, from segmentations.
 
-    `labels` names the values of a NIfTI label map. A series may have segmentations of other things, too; one
-    must have the lungs and the heart. Raises Rejected("no_segmentation") where there is none, or more than
-    one of these, and else what its reader raises.
+    `labels` names the values of a NIfTI label map. A series may have other segmentations, too; exactly one
+    must have the lungs and the heart. Raises Rejected("no_segmentation") without segmentations or where more
+    than one has them, and the reader's refusal where none has.
     """
     boxes, refusals = [], []
     for path in sorted(paths):
@@ -139,20 +139,20 @@ def regions_from_segmentations(
     if len(boxes) == 1:
         return boxes[0]
     if boxes:
-        raise Rejected("no_segmentation", f"{len(boxes)} have lungs and heart, and which counts is not known")
-    raise refusals[0] if refusals else Rejected("no_segmentation", "the source has none of it")
+        raise Rejected("no_segmentation", f"{len(boxes)} segmentations have lungs and heart: keep one")
+    raise refusals[0] if refusals else Rejected("no_segmentation", "the source has none of this series")
 
 
 def regions_from_seg(path: Path, series: Series) -> dict[str, Box]:
-    """Boxes of left_lung, right_lung, both_lungs and heart, in voxels of the series, from a DICOM SEG of it.
+    """Return the boxes of left_lung, right_lung, both_lungs and heart, in voxels, from a DICOM SEG of the series.
 
-    Raises Rejected("no_segmentation") where the file is no segmentation of this series, Rejected("no_lungs")
-    or Rejected("no_heart") where one of them is not segmented.
+    Raises Rejected("no_segmentation") where the file does not segment this series, Rejected("no_lungs") or
+    Rejected("no_heart") where one of them is not segmented.
     """
     try:
         dataset = pydicom.dcmread(path)
         if dataset.SOPClassUID != SEGMENTATION:
-            raise Rejected("no_segmentation", "the file is no DICOM SEG")
+            raise Rejected("no_segmentation", "the file is not a DICOM SEG")
         referenced = {str(item.SeriesInstanceUID) for item in dataset.get("ReferencedSeriesSequence") or ()}
         if series.series_uid not in referenced:
             raise Rejected("no_segmentation", "the file is a segmentation of another series")
@@ -165,7 +165,7 @@ def regions_from_seg(path: Path, series: Series) -> dict[str, Box]:
 
 
 def regions_from_labels(path: Path, labels: Mapping[int, str], series: Series) -> dict[str, Box]:
-    """The same from a NIfTI label map, in whatever grid; `labels` names its values as STRUCTURES does.
+    """Return the same boxes from a NIfTI label map in any grid; `labels` maps values to STRUCTURES' names.
 
     Raises Rejected("no_segmentation") where the file cannot be read, Rejected("no_lungs") or
     Rejected("no_heart").
@@ -175,7 +175,7 @@ def regions_from_labels(path: Path, labels: Mapping[int, str], series: Series) -
     try:
         image = nibabel.load(path)
         values = np.asarray(image.dataobj)
-    except Exception as error:  # nibabel, gzip and zlib each raise their own
+    except Exception as error:  # nibabel, gzip and zlib each raise their own errors
         raise _unreadable(error) from error
     if values.ndim != 3:
         raise Rejected("no_segmentation", f"the label map has {values.ndim} dimensions, not three")
@@ -196,7 +196,7 @@ def check_totalsegmentator() -> None:
 
 
 def regions_by_totalsegmentator(series: Series, fast: bool = True) -> dict[str, Box]:
-    """The same by TotalSegmentator's open task `total`; `fast` is its model of 3 mm, precise enough here.
+    """Return the same boxes from TotalSegmentator's open task `total`; its `fast` 3 mm model is precise enough.
 
     Raises Rejected("no_lungs") or Rejected("no_heart").
     """
@@ -215,7 +215,7 @@ def regions_by_totalsegmentator(series: Series, fast: bool = True) -> dict[str, 
 def _label_boxes(
     values: NDArray[Any], affine: NDArray[np.float64], labels: Mapping[int, str], series: Series
 ) -> dict[str, Box]:
-    """Boxes from a label map and its NIfTI affine."""
+    """Return the boxes of a label map [i, j, k] with its NIfTI affine [4, 4]."""
     to_lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     found = ndimage.find_objects(values.astype(np.int32), max(labels))
     corners: dict[str, list[Points]] = defaultdict(list)
@@ -229,7 +229,7 @@ def _label_boxes(
 
 
 def _segmented(dataset: pydicom.Dataset, thickness: float) -> tuple[Points, dict[str, Points]]:
-    """The axes of a segmentation, and the corners of what it has of each box, slices being `thickness` mm."""
+    """Return a DICOM SEG's axes [3, 3] and the corners of each box, with slices of `thickness` mm."""
     wanted = {int(part.SegmentNumber): box for part in dataset.SegmentSequence if (box := _box_of(part))}
     shared = dataset.SharedFunctionalGroupsSequence[0]
     frames = {
@@ -267,7 +267,7 @@ def _segmented(dataset: pydicom.Dataset, thickness: float) -> tuple[Points, dict
 
 
 def _box_of(segment: pydicom.Dataset) -> str | None:
-    """The box that a segment of a DICOM SEG belongs to, by the code of its type and that of its side."""
+    """Return the box that a segment of a DICOM SEG belongs to, by the codes of its type and side."""
     kind = segment.SegmentedPropertyTypeCodeSequence[0]
     code = str(kind.CodeValue)
     for side in kind.get("SegmentedPropertyTypeModifierCodeSequence") or ():
@@ -277,22 +277,22 @@ def _box_of(segment: pydicom.Dataset) -> str | None:
 
 
 def _of_frame(frame: pydicom.Dataset, shared: pydicom.Dataset, group: str) -> pydicom.Dataset:
-    """A functional group of a frame, its own or that of all."""
+    """Return a functional group of a frame: its own, or else the shared one."""
     return (frame.get(group) or shared[group])[0]
 
 
 def _axes(directions: Points) -> Points:
-    """Directions of rising slice, row and column, canonical, from those of a mask's axes."""
+    """Return the canonical directions [3, 3] of rising slice, row and column from those of a mask's axes."""
     order = np.abs(directions).argmax(axis=0)[::-1]
     if len(set(order.tolist())) < 3:
-        raise Rejected("no_segmentation", "it is turned against the patient's axes")
+        raise Rejected("no_segmentation", "it is rotated against the patient's axes")
     axes = directions[order]
     upwards: Points = axes * np.sign(axes[[0, 1, 2], [2, 1, 0]])[:, None]
     return upwards
 
 
 def _boxes(corners: Mapping[str, Points], axes: Points, series: Series) -> dict[str, Box]:
-    """The boxes around corners, in voxels of a series whose axes they share."""
+    """Return the boxes around corners, in voxels of a series with the same axes."""
     boxes = {}
     for name, reason in {"left_lung": "no_lungs", "right_lung": "no_lungs", "heart": "no_heart"}.items():
         if name not in corners:

@@ -1,4 +1,4 @@
-"""From the pixels of one DICOM file to HU, in as few passes over them as exactness allows."""
+"""Pixels of one DICOM file to HU, in as few passes as exactness allows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,19 @@ _LIMITS = np.iinfo(np.int16)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pixels:
-    """How the pixels of a file are stored, and what makes HU of them."""
+    """Storage of a file's pixels, and their conversion to HU."""
 
     place: tuple[int, int] | None
-    """Where their bytes start in the file, and how many are declared; None where they are compressed."""
+    """Offset of their bytes in the file and the declared number; None where they are compressed."""
     bits_allocated: int
     bits_stored: int
     signed: bool
     inverted: bool
-    """MONOCHROME1."""
+    """Whether they are MONOCHROME1."""
     slope: float
     intercept: float
     padding: tuple[int, int] | None
-    """The lowest and the highest stored value that stands for nothing."""
+    """Lowest and highest stored value that mark padding."""
 
     @property
     def direct(self) -> bool:
@@ -45,7 +45,7 @@ class Pixels:
 def check_length(pixels: Pixels, shape: tuple[int, int], where: str) -> None:
     """Refuse a file that declares fewer bytes than its rows and columns need."""
     if pixels.place and pixels.place[1] < shape[0] * shape[1] * (pixels.bits_allocated // 8):
-        raise Rejected("unreadable", f"{where}: the pixels are fewer than rows times columns")
+        raise Rejected("unreadable", f"{where}: fewer pixels than rows times columns")
 
 
 def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> None:
@@ -57,7 +57,7 @@ def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> N
         stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file)
     except Rejected:
         raise
-    except Exception as error:  # each decoder raises its own
+    except Exception as error:  # each decoder raises its own errors
         raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
     if stored.shape != out.shape:
         raise Rejected("unreadable", f"{where}: the pixels are not rows times columns")
@@ -65,7 +65,7 @@ def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> N
 
 
 def _read_direct(file: Path, pixels: Pixels, out: NDArray[np.int16]) -> NDArray[Any]:
-    """Bytes from the file straight into the volume; gives a view of it."""
+    """Read the bytes of the file straight into `out` [rows, columns]; return a view of it."""
     assert pixels.place is not None
     with file.open("rb", buffering=0) as stream:
         stream.seek(pixels.place[0])
@@ -87,12 +87,12 @@ def _decode(file: Path) -> NDArray[Any]:
 
 
 def _to_hu(stored: NDArray[Any], pixels: Pixels, out: NDArray[np.int16]) -> None:
-    """Rescale stored values into `out`, which they may be a view of."""
+    """Convert stored values to HU in `out` [rows, columns]; `stored` may be a view of it."""
     padded = _padded(stored, pixels)
     if pixels.inverted:
         stored = ~stored if pixels.signed else pixels.stored_range[1] - stored
     if _fits(stored, pixels):
-        # Modulo 2**16 the sum is right whether or not the stored value is taken as signed.
+        # Modulo 2**16 the sum is right for signed and unsigned stored values.
         np.add(stored.view(np.int16), np.int16(pixels.intercept), out=out)
     elif pixels.slope.is_integer() and pixels.intercept.is_integer():
         hu = stored.astype(np.int64) * int(pixels.slope) + int(pixels.intercept)
@@ -100,12 +100,12 @@ def _to_hu(stored: NDArray[Any], pixels: Pixels, out: NDArray[np.int16]) -> None
     else:
         out[:] = np.rint(stored * pixels.slope + pixels.intercept).clip(_LIMITS.min, _LIMITS.max)
     if padded is not None:
-        # A padding value that is also a tissue's is left: painting it over would punch holes into the body.
+        # Padding values that could be tissue are kept: replacing them would punch holes into the body.
         out[padded & ((out < -1000) | (out > 3000))] = PADDING_HU
 
 
 def _padded(stored: NDArray[Any], pixels: Pixels) -> NDArray[np.bool_] | None:
-    """Where the stored values are declared to be padding, or None where nowhere."""
+    """Return a mask of the values declared as padding, or None without any."""
     if pixels.padding is None:
         return None
     low, high = pixels.padding
@@ -114,7 +114,7 @@ def _padded(stored: NDArray[Any], pixels: Pixels) -> NDArray[np.bool_] | None:
 
 
 def _fits(stored: NDArray[Any], pixels: Pixels) -> bool:
-    """Whether HU are 16-bit values plus a whole number, and none leaves the range of int16."""
+    """Return whether HU are the 16-bit values plus a whole number, all within the range of int16."""
     shift = pixels.intercept
     if pixels.slope != 1 or not shift.is_integer() or abs(shift) > _LIMITS.max or stored.itemsize != 2:
         return False

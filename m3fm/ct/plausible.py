@@ -1,4 +1,4 @@
-"""Whether a volume's numbers can be HU."""
+"""Plausibility of a volume's values as HU."""
 
 from dataclasses import dataclass
 
@@ -11,29 +11,29 @@ AIR = (-1150, -850)
 SOFT = (-200, 200)
 LEAST_AIR, LEAST_SOFT = 0.002, 0.05
 MOST_JUMP_HU = 500.0
-"""From one slice to the next, on average: more means that one of them has lost its rescale."""
+"""Largest change of the mean from one slice to the next; above it, one slice has lost its rescale."""
 _PICKED = 32
-"""Rows and columns that are looked at, about."""
+"""Approximate number of rows and of columns sampled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HuFigures:
-    """What is measured of a volume's HU; padding, where the files declare one, is left out."""
+    """Measurements of a volume's HU, without declared padding."""
 
     air_hu: float | None = None
     """Median of the voxels between -1150 and -850 HU: near -1000 where the rescale is right."""
     air_fraction: float | None = None
-    """Of the voxels, between -1150 and -850 HU."""
+    """Fraction of the voxels between -1150 and -850 HU."""
     soft_fraction: float | None = None
-    """Of the voxels in the middle of each slice, where no table is, within 200 HU of water."""
+    """Fraction within 200 HU of water, among voxels in the middle of each slice (away from the table)."""
     jump_hu: float | None = None
-    """Largest difference between the means of two slices that follow each other."""
+    """Largest difference between the means of adjacent slices."""
     hu_low: int | None = None
     hu_high: int | None = None
 
 
 def measure_hu(voxels: NDArray[np.int16], padded: bool = False) -> HuFigures:
-    """Measure the HU of a volume in the canonical orientation; `padded` tells that -1024 is no air."""
+    """Measure canonical HU [slices, rows, columns]; with `padded`, -1024 is padding and not air."""
     step_y, step_x = (max(1, size // _PICKED) for size in voxels.shape[1:])
     sample = np.ascontiguousarray(voxels[:, ::step_y, ::step_x])
     values = sample[sample != PADDING_HU] if padded else sample.ravel()
@@ -54,13 +54,14 @@ def measure_hu(voxels: NDArray[np.int16], padded: bool = False) -> HuFigures:
 
 
 def check_hu(figures: HuFigures) -> None:
-    """Refuse a volume whose numbers cannot be HU: it needs some air near -1000 and some tissue near 0.
+    """Refuse a volume whose values cannot be HU: it needs some air near -1000 and some tissue near 0.
 
-    A missing rescale moves air to 0 and a doubled one moves tissue to -1000: either fails.
+    A missing rescale moves air to 0 and a doubled one moves tissue to -1000; both are refused. Raises
+    Rejected("implausible_hu").
     """
     air, soft, jump = figures.air_fraction, figures.soft_fraction, figures.jump_hu
     if air is None or soft is None or jump is None:
-        raise Rejected("implausible_hu", "there is nothing but padding")
+        raise Rejected("implausible_hu", "all voxels are padding")
     if air < LEAST_AIR or soft < LEAST_SOFT:
         raise Rejected("implausible_hu", f"{air:.1%} of the voxels are air, {soft:.1%} soft tissue")
     if jump > MOST_JUMP_HU:

@@ -11,8 +11,8 @@ from m3fm.ct.volume import Series, read_nifti
 def read_ct(path: Path | str, series: str | None = None) -> Series:
     """Read a NIfTI file, or the one series in a folder of DICOM (or the one with that SeriesInstanceUID).
 
-    DICOM segmentations in the folder are passed over. Raises InputError where the path holds no series, or
-    several to choose from; Rejected where the series cannot be used.
+    Segmentations in the folder are skipped. Raises InputError where the path does not hold the series, or
+    holds several to choose from; Rejected where the series cannot be used.
     """
     path = Path(path)
     if path.is_file() and path.name.endswith((".nii", ".nii.gz")):

@@ -1,7 +1,7 @@
-"""Where the lungs and the heart are: boxes found by thresholds and connected components.
+"""Boxes of the lungs and the heart, found by thresholds and connected components.
 
-The boxes need not be tight, but they must never cut a lung. All work is done on a coarse copy of about
-3 mm voxels, so a box is as exact as that. `m3fm.ct.lungs` finds the lungs' voxels.
+The boxes need not be tight, but must never cut a lung. They are found on a coarse copy of about 3 mm voxels,
+and are as exact as that. `m3fm.ct.lungs` finds the lungs' voxels.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from m3fm.ct.geometry import Box, Rejected, Triple
 from m3fm.ct.lungs import Coarse, Mask, coarsen, find_lungs
 
 ASYMMETRY_MM = (40.0, 25.0, 30.0)
-"""How much further (slice, row, column) one lung normally reaches than the other one mirrored."""
+"""How much further (slice, row, column) one lung normally reaches than the mirrored other one."""
 HEART_TOP = 0.65
 """Height of the pulmonary trunk, as a fraction of the lungs' height."""
 HEART_BACK = 0.75
@@ -20,20 +20,20 @@ HEART_BACK = 0.75
 BELOW_DOMES_MM = 22.0
 """How far the heart reaches down between the domes of the diaphragm."""
 HEART_OFF_MIDDLE_MM = 10.0
-"""The heart's middle is to the left of the body's."""
+"""How far the heart's middle is to the left of the body's."""
 HIDDEN = 0.3
-"""A lung with less of the other one's area in a slice is taken to be hidden by disease there."""
+"""Fraction of the other lung's area in a slice below which disease is taken to hide a lung."""
 SOFT_HU = -50
 HEART_ML = 40.0
-"""Least volume of what is left of the soft tissue between the lungs once CORE_MM are taken off."""
+"""Least volume of the soft tissue between the lungs after eroding it by CORE_MM."""
 CORE_MM = 10.0
 HEART_MARGIN_MM = 10.0
 
 
 def find_regions(voxels: NDArray[np.int16], voxel_size: Triple) -> dict[str, Box]:
-    """Boxes of left_lung, right_lung, both_lungs and heart, in voxels of the volume.
+    """Find the boxes of left_lung, right_lung, both_lungs and heart, in voxels of the volume.
 
-    Takes HU in the canonical orientation. Raises Rejected("no_lungs") or Rejected("no_heart").
+    Takes canonical HU [slices, rows, columns]. Raises Rejected("no_lungs") or Rejected("no_heart").
     """
     coarse = coarsen(voxels, voxel_size)
     left, right, middle = find_lungs(coarse)
@@ -43,7 +43,7 @@ def find_regions(voxels: NDArray[np.int16], voxel_size: Triple) -> dict[str, Box
 
 
 def _finer(box: Box, coarse: Coarse, shape: tuple[int, ...]) -> Box:
-    """The box in voxels of the volume, one coarse voxel wider on each side."""
+    """Convert a coarse box to voxels of the volume, one coarse voxel wider on each side."""
     starts = (np.array(box[::2]) - 1) * coarse.factors
     stops = (np.array(box[1::2]) + 1) * coarse.factors
     return _box(np.maximum(starts, 0), np.minimum(stops, shape))
@@ -60,7 +60,7 @@ def _bounds(mask: Mask) -> Box:
 
 
 def _lung_boxes(coarse: Coarse, left: Mask, right: Mask, middle: int) -> dict[str, Box]:
-    """Boxes of the lungs; where disease hides a part of one, the other one mirrored says where it ends."""
+    """Return the lungs' boxes; where disease hides part of a lung, the mirrored other one sets its extent."""
     size = coarse.hu.shape[2]
     if not left.any() or not right.any():
         found = _bounds(left | right)
@@ -76,13 +76,13 @@ def _lung_boxes(coarse: Coarse, left: Mask, right: Mask, middle: int) -> dict[st
 
 
 def _mirror(box: Box, middle: int, columns: int) -> Box:
-    """The box on the other side of the middle column, inside the volume."""
+    """Mirror a box at the middle column, and clip it to the volume."""
     z0, z1, y0, y1, x0, x1 = box
     return z0, z1, y0, y1, max(0, 2 * middle + 1 - x1), min(columns, 2 * middle + 1 - x0)
 
 
 def _extend(coarse: Coarse, box: Box, other: Box, medial: int) -> Box:
-    """Move each face but the medial one out to the other box's, if it is suspiciously far inside that."""
+    """Move each face except the medial one out to the other box's, where it is suspiciously far inside."""
     inside = (np.array(box) - other) * np.tile([1, -1], 3)
     moved = inside > np.repeat(ASYMMETRY_MM / coarse.voxel_size, 2)
     moved[medial] = False
@@ -91,9 +91,9 @@ def _extend(coarse: Coarse, box: Box, other: Box, medial: int) -> Box:
 
 
 def _heart_box(coarse: Coarse, left: Mask, right: Mask, both: Box, middle: int) -> Box:
-    """A box around the heart and the pulmonary trunk: the soft tissue between the lungs in their lower half.
+    """Return a box around heart and pulmonary trunk: the soft tissue between the lungs in their lower half.
 
-    Up and down it is a fraction of the lungs' height; in-plane it is measured above the diaphragm's domes.
+    Its height is a fraction of the lungs'; in-plane it is measured above the diaphragm's domes.
     """
     z0, z1, y0, y1, _, _ = both
     top = z0 + round(HEART_TOP * (z1 - z0))
@@ -123,9 +123,9 @@ def _heart_box(coarse: Coarse, left: Mask, right: Mask, both: Box, middle: int) 
 
 
 def _between(coarse: Coarse, left: Mask, right: Mask, middle: int) -> Mask:
-    """What has the right lung on one side and the left one on the other, within its row.
+    """Return a mask of the voxels between the right and the left lung, row by row.
 
-    In slices where disease hides one lung, the other one mirrored stands in for it.
+    In slices where disease hides one lung, the mirrored other one replaces it.
     """
     axis = middle + HEART_OFF_MIDDLE_MM / coarse.voxel_size[2]
     areas = left.sum(axis=(1, 2)), right.sum(axis=(1, 2))
@@ -140,13 +140,13 @@ def _between(coarse: Coarse, left: Mask, right: Mask, middle: int) -> Mask:
 
 
 def _flip(lung: Mask, axis: float) -> Mask:
-    """The lung mirrored at a column."""
+    """Mirror a lung at a column."""
     columns = np.round(2 * axis - np.arange(lung.shape[2])).astype(int)
     inside = (columns >= 0) & (columns < lung.shape[2])
     return lung[:, :, columns.clip(0, lung.shape[2] - 1)] & inside
 
 
 def _thick(profile: NDArray[np.int64]) -> slice:
-    """From the first to the last place where a profile is above a tenth of its largest value."""
+    """Return the range from the first to the last place where a profile exceeds a tenth of its maximum."""
     places = np.flatnonzero(profile > 0.1 * profile.max())
     return slice(int(places[0]), int(places[-1]) + 1)

@@ -1,7 +1,7 @@
-"""The few elements of a DICOM file that tell of its slice, found without decoding all the others.
+"""The few DICOM tags that describe a slice, read without decoding all the others.
 
-pydicom takes longer for a header than a disk for the pixels. So a file of the usual kind is walked here,
-from element to element, and only what is asked for is taken. Of whatever is unusual pydicom has the say.
+pydicom takes longer for a header than a disk for the pixels. So the usual kind of file is walked here, tag by
+tag, and only the wanted values are taken. Unusual files are left to pydicom.
 """
 
 import struct
@@ -22,14 +22,14 @@ from pydicom.uid import (
 
 PIXELS = 0x7FE00010
 NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-"""Transfer syntaxes whose pixels lie in the file as they are."""
+"""Transfer syntaxes with uncompressed pixels."""
 
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _SYNTAX = 0x00020010
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
-"""How the meta information starts, which tells how long it is."""
+"""First bytes of the meta information, before its length."""
 _UNDEFINED = 0xFFFFFFFF
 _FIRST_READ, _SECOND_READ = 1 << 14, 1 << 20
 """Bytes: most headers end within the first, nearly all within both."""
@@ -45,36 +45,36 @@ class _Unusual(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What was asked for and is there: values as the file holds them, by tag."""
+    """The wanted tags that a file has: raw values by tag number."""
 
     values: dict[int, bytes]
     syntax: str
     """UID of the transfer syntax."""
     byteorder: Literal["little", "big"] = "little"
     pixels: tuple[int, int] | None = None
-    """Where the pixels' bytes start in the file, and how many are declared; None unless they are NATIVE."""
+    """Offset of the pixels' bytes in the file and their declared number; None unless they are NATIVE."""
 
     def text(self, tag: int) -> str:
-        """A value of characters, "" where it is missing."""
+        """Return a tag's text, "" where it is missing."""
         return self.values.get(tag, b"").decode("ascii", "replace").strip(" \0")
 
     def integer(self, tag: int, signed: bool = False) -> int | None:
-        """A value of two bytes, None where it is missing or of another length."""
+        """Return a tag's two-byte integer, None where it is missing or of another length."""
         value = self.values.get(tag, b"")
         return int.from_bytes(value, self.byteorder, signed=signed) if len(value) == 2 else None
 
 
 def tag(keyword: str) -> int:
-    """The number of an element, by its keyword in the standard."""
+    """Return the number of a tag by its keyword in the standard."""
     number = tag_for_keyword(keyword)
     assert number is not None, keyword
     return number
 
 
 def read_tags(file: Path, wanted: frozenset[int]) -> Tags:
-    """Read elements of a file, no further than the last of `wanted`; PIXELS stands for their place.
+    """Read the `wanted` tags of a file, and no further; PIXELS asks for their offset and length only.
 
-    Raises InvalidDicomError for what is no DICOM file, and whatever pydicom raises at a damaged one.
+    Raises InvalidDicomError where it is not a DICOM file, and whatever pydicom raises for a damaged one.
     """
     with file.open("rb", buffering=0) as stream:
         data = stream.read(_FIRST_READ)
@@ -83,7 +83,7 @@ def read_tags(file: Path, wanted: frozenset[int]) -> Tags:
         for more in (_SECOND_READ, 0):
             try:
                 return _walk(data, wanted)
-            except struct.error:  # the header goes on after what was read
+            except struct.error:  # the header is longer than the bytes read
                 data += stream.read(more)
             except _Unusual:
                 break
@@ -95,46 +95,46 @@ def _walk(data: bytes, wanted: frozenset[int]) -> Tags:
         raise _Unusual
     values: dict[int, bytes] = {}
     after = 144 + _length(data, 140)[0]
-    for element, start, length in _elements(data, 144, True):
-        if element >> 16 != 2 or start + length > after:
+    for number, start, length in _tags(data, 144, True):
+        if number >> 16 != 2 or start + length > after:
             raise _Unusual
-        values[element] = data[start : start + length]
+        values[number] = data[start : start + length]
         if start + length == after:
             break
     syntax = values.get(_SYNTAX, b"").decode("ascii", "replace").strip(" \0")
-    values = {element: value for element, value in values.items() if element in wanted}
+    values = {number: value for number, value in values.items() if number in wanted}
     if syntax in ("", DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian):
         raise _Unusual
     last = max(wanted)
-    for element, start, length in _elements(data, after, syntax != ImplicitVRLittleEndian):
-        if element == PIXELS and element in wanted:
+    for number, start, length in _tags(data, after, syntax != ImplicitVRLittleEndian):
+        if number == PIXELS and number in wanted:
             native = syntax in NATIVE and length != _UNDEFINED
             return Tags(values, syntax, pixels=(start, length) if native else None)
-        if element > last:
+        if number > last:
             return Tags(values, syntax)
-        if element in wanted:
-            values[element] = data[start : start + length]
-            if element == last:
+        if number in wanted:
+            values[number] = data[start : start + length]
+            if number == last:
                 if start + length > len(data):
                     raise struct.error
                 return Tags(values, syntax)
-    raise AssertionError("the walk ends by an error at the latest")
+    raise AssertionError("the walk always ends with a result or an error")
 
 
-def _elements(data: bytes, at: int, explicit: bool) -> Iterator[tuple[int, int, int]]:
-    """Tag, start and length of the value of each element from `at` on; struct.error where the data end."""
+def _tags(data: bytes, at: int, explicit: bool) -> Iterator[tuple[int, int, int]]:
+    """Yield number, value start and value length of each tag from `at` on; raises struct.error at the end."""
     before = 0
     while True:
-        element, at, length = _head(data, at, explicit)
-        if element <= before:
+        number, at, length = _head(data, at, explicit)
+        if number <= before:
             raise _Unusual
-        before = element
-        yield element, at, length
+        before = number
+        yield number, at, length
         at = _after_sequence(data, at, explicit) if length == _UNDEFINED else at + length
 
 
 def _head(data: bytes, at: int, explicit: bool) -> tuple[int, int, int]:
-    """Tag of the element at a place, where its value starts, and its length."""
+    """Return the number of the tag at `at`, the start of its value, and the value's length."""
     if not explicit:
         group, number, length = _implicit(data, at)
         return group << 16 | number, at + 8, length
@@ -150,7 +150,7 @@ def _head(data: bytes, at: int, explicit: bool) -> tuple[int, int, int]:
 
 
 def _after_sequence(data: bytes, at: int, explicit: bool) -> int:
-    """Where a sequence without a length ends."""
+    """Return the end of a sequence of undefined length."""
     while True:
         group, number, length = _implicit(data, at)
         at += 8
@@ -163,7 +163,7 @@ def _after_sequence(data: bytes, at: int, explicit: bool) -> int:
 
 
 def _after_item(data: bytes, at: int, explicit: bool) -> int:
-    """Where an item without a length ends."""
+    """Return the end of an item of undefined length."""
     while True:
         group, number, _ = _implicit(data, at)
         if group << 16 | number == _ITEM_END:
@@ -175,10 +175,10 @@ def _after_item(data: bytes, at: int, explicit: bool) -> int:
 def _by_pydicom(file: Path, wanted: frozenset[int]) -> Tags:
     dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(wanted))
     values = {}
-    for element in wanted:
+    for number in wanted:
         for source in (dataset.file_meta, dataset):
-            if element in source:
-                value = source.get_item(element).value
-                values[element] = value if isinstance(value, bytes) else str(value).encode()
+            if number in source:
+                value = source.get_item(number).value
+                values[number] = value if isinstance(value, bytes) else str(value).encode()
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", ""))
     return Tags(values, syntax, "big" if syntax == ExplicitVRBigEndian else "little")

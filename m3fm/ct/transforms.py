@@ -1,6 +1,4 @@
-"""From a stored volume to the model's input: the one preprocessing, used by training, evaluation and
-deployment alike.
-"""
+"""The preprocessing from a stored volume to the model's input, for training, evaluation and deployment."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -15,14 +13,14 @@ from m3fm.core.errors import InputError
 from m3fm.ct.geometry import Box, Triple
 
 PREPROCESSING_VERSION = "1"
-"""Changes with any change of the numbers this module gives; a bundle names the one it was made with."""
+"""Version of this module's results; a bundle names the one it was made with."""
 
 OUTSIDE_HU = -1000
-"""What lies beside a volume: air."""
+"""HU outside a volume: air."""
 
 
 def window(hu: ArrayLike, limits: Pair) -> NDArray[np.float32]:
-    """HU to [-1, 1]: the window's ends become -1 and +1, and what is beyond them too."""
+    """Scale HU to [-1, 1]: the window's ends become -1 and +1, and values beyond are clipped."""
     low, high = limits
     scaled = (np.asarray(hu, np.float32) - np.float32(low)) * np.float32(2 / (high - low)) - np.float32(1)
     return scaled.clip(-1, 1, out=scaled)
@@ -31,11 +29,11 @@ def window(hu: ArrayLike, limits: Pair) -> NDArray[np.float32]:
 def crop_and_resize(
     voxels: NDArray[np.int16], box: Box, voxel_size: Triple, shape: Size3, spacing_follows: bool = True
 ) -> tuple[NDArray[np.float32], Triple]:
-    """Crop to the box and bring every axis to `shape`: HU, and the voxel size in mm that they now have.
+    """Crop [slices, rows, columns] to the box and bring it to `shape`; return HU and their voxel size in mm.
 
     A longer axis is shrunk with antialiasing, its extent in mm preserved (unless `spacing_follows` is
-    false); a shorter one is padded evenly with air, its voxel size unchanged. Of a memory map, only the box
-    is read.
+    false); a shorter one is padded evenly with air, its voxel size unchanged. Only the box is read from a
+    memory map.
     """
     z0, z1, y0, y1, x0, x1 = box
     hu = np.asarray(voxels[z0:z1, y0:y1, x0:x1], np.float32)
@@ -54,7 +52,7 @@ def crop_and_resize(
 
 
 def crop_mask(box: Box, shape: Size3) -> NDArray[np.bool_]:
-    """Which voxels of what `crop_and_resize` gives lie in the box, and not in the padding around it."""
+    """Return a mask [D, H, W] of the box in the result of `crop_and_resize`, without the padding."""
     mask = np.zeros(shape, np.bool_)
     inside = []
     for low, high, target in zip(box[::2], box[1::2], shape):
@@ -68,10 +66,10 @@ def crop_mask(box: Box, shape: Size3) -> NDArray[np.bool_]:
 def patches_to_volume(
     patches: NDArray[np.float32], box: Box, scale: Scale, shape: tuple[int, int, int]
 ) -> NDArray[np.float32]:
-    """Take a map of a scale's patches back to the voxels of a volume of `shape`: `crop_and_resize` reversed.
+    """Map a scale's patches [d, h, w] back to the voxels of a volume of `shape`, reversing `crop_and_resize`.
 
-    The map [d, h, w] is one sample's: of `M3FM.attention`, `maps.image[0].float().cpu().numpy()`.
-    Between the middles of patches it is interpolated linearly; outside the box it is 0.
+    Takes one sample's map, such as `maps.image[0].float().cpu().numpy()` of `M3FM.attention`.
+    Interpolates linearly between the centres of patches; outside the box the result is 0.
     """
     inside = patches
     for axis, (low, high) in enumerate(zip(box[::2], box[1::2])):
@@ -96,7 +94,7 @@ def _interpolate_axis(
 
 
 def resize(voxels: NDArray[np.int16], voxel_size: Triple, shape: Size3) -> tuple[NDArray[np.float32], Triple]:
-    """Bring every axis to `shape`, its extent in mm preserved: HU, and the voxel size in mm that follows."""
+    """Resize [slices, rows, columns] to `shape`, its extent in mm preserved; return HU and the voxel size."""
     hu = np.asarray(voxels, np.float32)
     z, y, x = (size * length / target for size, length, target in zip(voxel_size, hu.shape, shape))
     for axis, target in enumerate(shape):
@@ -144,7 +142,7 @@ def preprocess(
 
 
 def nodule_window(box: Box, slice_index: int, slices: int = 16) -> Box:
-    """A lung's box limited to `slices` slices around a nodule's.
+    """Limit a lung's box to `slices` slices around a nodule's slice.
 
     The window moves rather than shrinks at the box's ends; a nodule beside the box is still inside it.
     """
@@ -154,14 +152,14 @@ def nodule_window(box: Box, slice_index: int, slices: int = 16) -> Box:
 
 
 def rotate(voxels: NDArray[np.float32], degrees: float) -> NDArray[np.float32]:
-    """Turn every slice around its middle, with linear interpolation; from outside comes the edge's value."""
+    """Rotate every slice [rows, columns] around its centre, linearly interpolated, edge values repeated."""
     if degrees == 0:
         return voxels
     return ndimage.rotate(voxels, degrees, axes=(1, 2), reshape=False, order=1, mode="nearest")
 
 
 def _resize_axis(hu: NDArray[np.float32], axis: int, target: int) -> NDArray[np.float32]:
-    """One axis by sparse matrix products: no threads of BLAS to fight with those of other workers."""
+    """Resize one axis by sparse matrix products, which use no BLAS threads that other workers would need."""
     weights = _weights(hu.shape[axis], target)
     if axis == 0:
         return (weights @ hu.reshape(len(hu), -1)).reshape(target, *hu.shape[1:])
@@ -175,7 +173,7 @@ def _resize_axis(hu: NDArray[np.float32], axis: int, target: int) -> NDArray[np.
 
 @cache
 def _weights(length: int, target: int) -> sparse.csr_array:
-    """Weights [target, length] of a linear filter as wide as the larger of an old and a new voxel."""
+    """Return weights [target, length] of a linear filter, as wide as the larger of an old and a new voxel."""
     step = length / target
     centres = (np.arange(target) + 0.5) * step - 0.5
     distance = np.abs(np.arange(length) - centres[:, None]) / max(step, 1.0)

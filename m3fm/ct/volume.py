@@ -16,14 +16,15 @@ _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Series:
-    """HU in the canonical orientation (see `m3fm.ct.geometry`), and what its files say of it.
+    """HU in the canonical orientation (see `m3fm.ct.geometry`), with fields of its files' headers.
 
-    Holds identifiers of the patient: they leave this object only as salted hashes.
+    Holds the patient's identifiers, which leave this object only as salted hashes.
     """
 
     voxels: NDArray[np.int16]
+    """[slices, rows, columns]."""
     voxel_size: Triple
-    """mm: slice, row, column."""
+    """mm along slices, rows and columns."""
     origin_mm: Triple
     """LPS position (x, y, z) of voxel (0, 0, 0)."""
     series_uid: str = ""
@@ -35,16 +36,16 @@ class Series:
     model: str = ""
     kernel: str = ""
     thickness_mm: float = 0.0
-    """0 where the files do not say; never the spacing."""
+    """SliceThickness, 0 where the files lack it; never the spacing."""
     instance_first: int = 0
-    """InstanceNumber of slice index 0; 0 where the files do not say."""
+    """InstanceNumber of slice index 0; 0 where the files lack it."""
     instance_last: int = 0
     timepoint: str = ""
     """ClinicalTrialTimePointID."""
 
 
 def read_nifti(path: Path) -> Series:
-    """Read a 3D NIfTI volume of HU, in whatever orientation it was stored.
+    """Read a 3D NIfTI volume of HU, stored in any orientation.
 
     Raises Rejected: unreadable, derived, multi_frame, too_few_slices, missing_tags, bad_tags, not_axial,
     implausible_hu.
@@ -54,16 +55,16 @@ def read_nifti(path: Path) -> Series:
     try:
         image = nibabel.load(path)
         stored = np.asanyarray(image.dataobj)
-    except Exception as error:  # nibabel, gzip and zlib each raise their own
+    except Exception as error:  # nibabel, gzip and zlib each raise their own errors
         raise Rejected("unreadable", type(error).__name__) from error
     if stored.dtype.kind not in "iuf":
         raise Rejected("derived", "colours or complex numbers")
     if stored.ndim > 3:
         raise Rejected("multi_frame", f"{stored.ndim} dimensions")
     if stored.ndim < 3 or min(stored.shape) < 2:
-        raise Rejected("too_few_slices", "it is no volume")
+        raise Rejected("too_few_slices", "the image is not a volume")
     if not (image.header["sform_code"] or image.header["qform_code"]):
-        raise Rejected("missing_tags", "the NIfTI header gives no orientation")
+        raise Rejected("missing_tags", "the NIfTI header lacks an orientation")
     _check_spacing(image.affine)
     voxels, voxel_size, origin = canonical(_whole(stored), _RAS @ image.affine)
     check_hu(measure_hu(voxels))
@@ -77,24 +78,24 @@ def _check_spacing(affine: NDArray[np.float64]) -> None:
 
 
 def _whole(stored: NDArray[Any]) -> NDArray[np.int16]:
-    """The values as int16, those beyond its range at its ends."""
+    """Round the values to int16, clipped to its range."""
     if stored.dtype == np.int16:
         return stored
     if stored.dtype.kind == "f" and not np.isfinite(stored).all():
-        raise Rejected("implausible_hu", "some values are no numbers")
+        raise Rejected("implausible_hu", "some values are not finite")
     limits = np.iinfo(np.int16)
     return np.rint(stored).clip(limits.min, limits.max).astype(np.int16)
 
 
 def write_nifti(series: Series, path: Path) -> None:
-    """Write the voxels and their geometry, and nothing that identifies a patient."""
+    """Write the voxels and their geometry, and nothing that identifies the patient."""
     import nibabel
 
     nibabel.save(to_nifti(series), path)
 
 
 def to_nifti(series: Series) -> Any:
-    """The voxels and their geometry as a `nibabel.Nifti1Image`."""
+    """Return the voxels and their geometry as a `nibabel.Nifti1Image`."""
     import nibabel
 
     affine = np.diag([*series.voxel_size[::-1], 1.0])

@@ -11,12 +11,12 @@ from m3fm.clinical.tasks import TASKS
 from m3fm.core.errors import InputError
 from m3fm.core.files import read_json
 
-_NODULE_ANSWERS = {
+NODULE_ANSWERS = {
     "lobe": TASKS["nodule_location"].answers,
     "margin": TASKS["nodule_margin"].answers,
     "attenuation": TASKS["nodule_attenuation"].answers,
 }
-_NODULE_NUMBERS = {"number": (1, 999), "slice_number": (0, 99999), "long_mm": (0, 300), "short_mm": (0, 300)}
+NODULE_NUMBERS = {"number": (1, 999), "slice_number": (0, 99999), "long_mm": (0, 300), "short_mm": (0, 300)}
 
 
 def read_elements(path: Path) -> dict[str, Value]:
@@ -120,11 +120,11 @@ def _check_nodule(where: str, name: str, value: Any) -> None:
         raise InputError(f"{where}: no field is called {name!r}; there are {', '.join(names)}")
     if name == "new":
         sound, expected = isinstance(value, bool), "true or false"
-    elif name in _NODULE_ANSWERS:
-        answers = _NODULE_ANSWERS[name]
+    elif name in NODULE_ANSWERS:
+        answers = NODULE_ANSWERS[name]
         sound, expected = value is None or value in answers, f"one of {', '.join(answers)}"
     else:
-        low, high = _NODULE_NUMBERS[name]
+        low, high = NODULE_NUMBERS[name]
         number = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
         sound, expected = number or (value is None and name != "number"), f"a number from {low} to {high}"
     if not sound:

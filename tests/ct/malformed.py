@@ -357,7 +357,7 @@ KINDS = {
     "text that its character set has not": (KEPT, raw("ManufacturerModelName", b"Ring \xff\xfe\x81 ")),
     "no instance numbers": (KEPT, drop("InstanceNumber", range(SLICES))),
     "instance numbers that are none": (KEPT, raw("InstanceNumber", b"first ")),
-    "thickness that is no number": (KEPT, raw("SliceThickness", b"thin")),
+    "thickness that is not a number": (KEPT, raw("SliceThickness", b"thin")),
     "implicit VR": (KEPT, written_as(ImplicitVRLittleEndian)),
     "deflated": (KEPT, written_as(DeflatedExplicitVRLittleEndian)),
     "big endian": (KEPT, written_as(ExplicitVRBigEndian)),

@@ -250,7 +250,7 @@ def test_the_configured_number_of_slices_is_asked_for(tmp_path):
     files = series.write(tmp_path / "s", series.datasets(HU))
     assert dicom.read_series(files, min_slices=10).voxels.shape[0] == 10
     error = rejected(files, min_slices=11)
-    assert (error.reason, error.detail) == ("too_few_slices", "10, of at least 11")
+    assert (error.reason, error.detail) == ("too_few_slices", "10 of at least 11")
     assert rejected_empty() == "too_few_slices"
 
 
@@ -305,7 +305,7 @@ def test_index_finds_series_in_any_tree(tmp_path, caplog):
     with caplog.at_level("INFO", logger="m3fm.ct.headers"):
         found = dicom.index([tmp_path / "a", one[0].parent / "missing"])
     assert found == {"1.2.3": one, "1.2.4": two, "": [tmp_path / "a" / "cut.dcm"]}
-    assert caplog.messages == ["2 files are no DICOM images and were ignored"]
+    assert caplog.messages == ["Ignored 2 files that are not DICOM images"]
     assert dicom.index(two) == {"1.2.4": two}
 
 

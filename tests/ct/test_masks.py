@@ -266,8 +266,8 @@ def test_curation_takes_regions_from_segmentations_among_the_images(tmp_path):
         assert {box: tuple(row[box]) for box in BOXES} == expected()
     found = dict(series.loc[series["reason"] == "no_segmentation", ["series", "detail"]].to_numpy())
     assert sorted(found.values()) == [
-        "2 have lungs and heart, and which counts is not known",
-        "the source has none of it",
+        "2 segmentations have lungs and heart: keep one",
+        "the source has none of this series",
     ]
     own = curated("b")
     assert (own["status"] == "kept").sum() == 4

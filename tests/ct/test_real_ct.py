@@ -67,7 +67,7 @@ def test_hu_and_geometry_are_simpleitk_s(files, name, spacing):
 def test_too_few_slices_for_the_paper(files):
     with pytest.raises(Rejected) as caught:
         dicom.read_series(files(A0002), min_slices=64)
-    assert (caught.value.reason, caught.value.detail) == ("too_few_slices", "30, of at least 64")
+    assert (caught.value.reason, caught.value.detail) == ("too_few_slices", "30 of at least 64")
 
 
 def test_a_nifti_copy_gives_the_same_numbers(files, tmp_path):

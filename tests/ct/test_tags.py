@@ -24,7 +24,7 @@ BY_PYDICOM = {"deflated", "big endian"}
 @pytest.mark.integration
 @pytest.mark.parametrize("kind", [kind for kind, (reason, _) in KINDS.items() if reason != "multi_frame"])
 @pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-def test_the_elements_are_those_that_pydicom_finds(kind, tmp_path):
+def test_the_tags_are_those_that_pydicom_finds(kind, tmp_path):
     file = malformed.write(kind, tmp_path, "1.2.3")[0]
     quick = tags.read_tags(file, _WANTED)
     slow = tags._by_pydicom(file, _WANTED)

@@ -209,7 +209,7 @@ def test_what_is_remembered_is_no_text(tmp_path):
         *("Maker Medical", "Model 64 Plus", "['I70f', '3']", "I70f", "STANDARD", "nlst-A", "gap", "", "1"),
         "file 12 of 300: modality MR",
         "6.00 mm after slice 130, usually 2.00",
-        "30, of at least 64",
+        "30 of at least 64",
         "1.2.840.10008.5.1.4.1.1.2",
         "ValueError at m3fm.dataset.examine:93 > m3fm.ct.dicom:101",
         "volumes/0100200100200abc.npy",
