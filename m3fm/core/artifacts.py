@@ -134,8 +134,8 @@ def check_volumes(dataset: Path) -> None:
     """Raise InputError where a volume is missing, or is another than `series.parquet` says.
 
     A volume whose size and time of change are those of the last check is not read again: a look at terabytes
-    costs a moment. What was seen is kept beside the dataset, in `.NAME.volumes.json`, outside its version. Where
-    nothing can be written there, every volume is read.
+    costs a moment. What was seen is kept beside the dataset, in `.NAME.volumes.json`, outside its version.
+    Where nothing can be written there, every volume is read.
     """
     import pyarrow.parquet as pq
 

@@ -144,7 +144,7 @@ def regions_from_segmentations(
 
 
 def regions_from_seg(path: Path, series: Series) -> dict[str, Box]:
-    """Return the boxes of left_lung, right_lung, both_lungs and heart, in voxels, from a DICOM SEG of the series.
+    """Return the boxes of left_lung, right_lung, both_lungs and heart, in voxels, from a DICOM SEG.
 
     Raises Rejected("no_segmentation") where the file does not segment this series, Rejected("no_lungs") or
     Rejected("no_heart") where one of them is not segmented.
@@ -196,7 +196,7 @@ def check_totalsegmentator() -> None:
 
 
 def regions_by_totalsegmentator(series: Series, fast: bool = True) -> dict[str, Box]:
-    """Return the same boxes from TotalSegmentator's open task `total`; its `fast` 3 mm model is precise enough.
+    """Return the same boxes by TotalSegmentator's open task `total`; its `fast` 3 mm model suffices.
 
     Raises Rejected("no_lungs") or Rejected("no_heart").
     """
