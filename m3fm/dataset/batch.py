@@ -20,12 +20,12 @@ MODEL_INPUTS = (
 
 
 def model_inputs(batch: Batch) -> dict[str, Tensor | None]:
-    """The arguments of `M3FM.forward` in a batch; None for what the task does not have."""
+    """Pick the arguments of `M3FM.forward` (volumes [B, 1, D, H, W], token ids [B, L]); None if absent."""
     return {name: batch.get(name) for name in MODEL_INPUTS}
 
 
 def collate(samples: Sequence[Sample], tokenizer: Tokenizer, config: ModelConfig) -> Batch:
-    """Samples of one task to tensors."""
+    """Collate samples of one task to tensors."""
     question_ids, question_mask = encode(
         tokenizer,
         [sample.question for sample in samples],

@@ -14,12 +14,12 @@ AFTER_END = -1.0
 
 
 def lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """How many numbers each list of a column holds."""
+    """Count the numbers of each list of a column: [lists]."""
     return np.asarray(pc.list_value_length(column)).astype(np.int64)
 
 
 def matrix(column: pa.ChunkedArray, width: int = YEARS) -> NDArray[np.float32]:
-    """The lists of a column as rows [lists, width], with AFTER_END after the end of those that are shorter.
+    """Return the lists of a column as rows [lists, width], AFTER_END after the end of shorter ones.
 
     Of a longer list the first numbers are taken.
     """
@@ -31,14 +31,14 @@ def matrix(column: pa.ChunkedArray, width: int = YEARS) -> NDArray[np.float32]:
 
 
 def classes(labels: pa.Table) -> NDArray[np.int64]:
-    """The class of each row of labels.parquet: the index of the answer, or whether there was an event."""
+    """Return each label's class [rows]: the index of the answer, or 1 where there was an event."""
     values = matrix(labels["label"])
     hazard = np.asarray(pc.is_in(labels["task"], pa.array(HAZARDS)))
     return np.where(hazard, values.max(axis=1), values[:, 0]).astype(np.int64)
 
 
 def rises(values: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each list is zeros up to somewhere, and ones from there."""
+    """Check for each list [lists, width] that zeros come first, and then ones."""
     inside = np.arange(values.shape[1]) < counts[:, None]
     binary = np.isin(values, (0, 1)) | ~inside
     steps = (np.diff(values, axis=1) >= 0) | ~inside[:, 1:]
@@ -46,6 +46,6 @@ def rises(values: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.
 
 
 def is_prefix(masks: NDArray[np.float32], counts: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each mask is ones up to somewhere, one at least, and zeros from there."""
+    """Check for each mask [lists, width] that at least one 1 comes first, and then zeros."""
     inside = np.arange(masks.shape[1]) < counts[:, None]
     return (counts > 0) & (masks[:, 0] == 1) & rises(np.where(inside, 1 - masks, masks), counts)

@@ -162,7 +162,7 @@ def _gathered(
     paths: list[Path],
     workers: int,
 ) -> dict[str, list[Path]]:
-    """The files of every series, by SeriesInstanceUID, from what a function finds among files."""
+    """Collect the files of every series, by SeriesInstanceUID, found by a function."""
     import ray
 
     found: dict[str, list[Path]] = defaultdict(list)
@@ -257,7 +257,7 @@ def write_tables(
 def _exams(
     source: Source, records: list[Record], salt: Salt, leaks: Leaks
 ) -> tuple[list[Exam], dict[str, str]]:
-    """Every exam that tables tell of or that has a series, and the exam of each series.
+    """Return every exam of the tables or with a series, and the exam of each series.
 
     A series belongs to the exam of its study, or else of its patient and screening year; where tables know
     of neither, its study is an exam of its own, without labels. What the tables call patients and studies
@@ -291,7 +291,7 @@ def _exams(
 
 
 def _preferred(records: list[Record], exam_of: dict[str, str]) -> dict[str, str]:
-    """The series of each exam to look at first, by exam.
+    """Choose the preferred series of each exam, by exam.
 
     Of the kept ones that with a soft kernel, because the tasks of the heart need it and those of the lung
     bear it; among these the one with the thinnest spacing; among these any, but always the same.

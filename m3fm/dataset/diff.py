@@ -39,16 +39,16 @@ class Pair:
         old, new = joined["before"], joined["after"]
         both = pc.and_(old.is_valid(), new.is_valid())
         self.rows_before, self.rows_after = old.filter(both), new.filter(both)
-        """Where in either table the rows of both are."""
+        """Indices of the rows of both, in either table."""
         self.removed = self.before.take(old.filter(new.is_null()))
         self.added = self.after.take(new.filter(old.is_null()).sort())
 
     def values(self, column: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-        """A column in the rows of both, before and after."""
+        """Return a column in the rows of both, before and after."""
         return self.before[column].take(self.rows_before), self.after[column].take(self.rows_after)
 
     def differs(self, column: str) -> NDArray[np.bool_]:
-        """In which of the rows of both a column is not the same."""
+        """Mark the rows of both in which a column differs: bool [rows]."""
         first, second = self.values(column)
         if pa.types.is_list(first.type):
             return np.array([a != b for a, b in zip(first.to_pylist(), second.to_pylist())], bool)
@@ -56,7 +56,7 @@ class Pair:
         return np.asarray(pc.coalesce(pc.not_equal(first, second), null_in_one))
 
     def summary(self) -> Changes:
-        """Counts, the names of rows that came and went, and in how many of the others each column differs."""
+        """Count rows that came and went, name them, and count by column the others that differ."""
         names = [name for name in self.before.column_names if name not in self.key]
         differing = {name: int(self.differs(name).sum()) for name in names if name in self.after.column_names}
         return {
@@ -69,9 +69,9 @@ class Pair:
 
 
 def compare(before: Path, after: Path) -> Changes:
-    """Everything that changed from one dataset to the other, as plain values.
+    """Compare two datasets; return everything that changed, as plain values.
 
-    Raises InputError where one of them is no dataset.
+    Raises InputError where one of them is not a dataset.
     """
     manifests = [_manifest(dataset) for dataset in (before, after)]
     old, new = manifests
@@ -96,7 +96,7 @@ def compare(before: Path, after: Path) -> Changes:
 def _manifest(dataset: Path) -> dict[str, Any]:
     path = manifest_path(dataset)
     if path.name != "dataset.json":
-        raise InputError(f"{dataset} is no dataset: give the directory that m3fm curate wrote")
+        raise InputError(f"{dataset} is not a dataset; pass the directory that m3fm curate wrote")
     return read_manifest(dataset)
 
 
@@ -116,7 +116,7 @@ def _names(rows: pa.Table, key: list[str]) -> list[str]:
 
 
 def _moves(pair: Pair, *columns: str) -> list[dict[str, str]]:
-    """The rows of both in which one of the columns changed: their names, and how they stood and stand."""
+    """List the rows of both in which a column changed: names, and values before and after."""
     moved = np.flatnonzero(np.any([pair.differs(column) for column in columns], axis=0))
     sides = [[pair.values(column)[side].take(moved).to_pylist() for column in columns] for side in (0, 1)]
     names = _names(pair.before.take(pair.rows_before.take(moved)), pair.key)
@@ -125,13 +125,13 @@ def _moves(pair: Pair, *columns: str) -> list[dict[str, str]]:
 
 
 def _other_volume(series: Pair) -> pa.Array:
-    """The rows, after, of the series that were and are kept with other voxels."""
+    """Return the rows (after) of series kept in both with other voxels."""
     kept = [np.asarray(pc.equal(status, "kept")) for status in series.values("status")]
     return series.rows_after.filter(pa.array(kept[0] & kept[1] & series.differs("digest")))
 
 
 def _labels(before: Path, after: Path) -> Changes:
-    """By task: how many labels came, went and changed, and of which class they were and are."""
+    """Count by task the labels that came, went and changed, by class before and after."""
     pair = Pair(before, after, "labels")
     sides = {"before": pair.before, "after": pair.after, "added": pair.added, "removed": pair.removed}
     counts = {side: _counted(_tasks(table), classes(table)) for side, table in sides.items()}
@@ -161,12 +161,12 @@ def _labels(before: Path, after: Path) -> Changes:
 
 
 def _tasks(labels: pa.Table) -> NDArray[np.int64]:
-    """The place of each row's task among the 17."""
+    """Return the index of each row's task among the 17."""
     return np.asarray(pc.index_in(labels["task"], pa.array(SCREENING))).astype(np.int64)
 
 
 def _counted(*indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How often each combination of a task and classes occurs."""
+    """Count each combination of a task and classes."""
     shape = (len(SCREENING), *[MOST_CLASSES] * (len(indices) - 1))
     flat = np.ravel_multi_index(indices, shape)
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)

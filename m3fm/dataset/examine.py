@@ -34,7 +34,7 @@ CRASHED = "crashed"
 WORK = "records"
 """The folder of a dataset that is being made, with what it is made from."""
 NO_TIMEPOINT = -1
-"""Of a series whose header names no screening year."""
+"""Year of a series whose header names no screening year."""
 NOTHING_READ = Series(
     voxels=np.empty((0, 0, 0), np.int16), voxel_size=(0.0, 0.0, 0.0), origin_mm=(0.0, 0.0, 0.0)
 )
@@ -44,28 +44,28 @@ _STORED = ("slices", "rows", "columns", "voxel_z", "voxel_y", "voxel_x")
 
 
 def record_path(directory: Path, name: str) -> Path:
-    """Where the record of a series is, in a dataset that is being made; `name` is the series' hash."""
+    """Find the record of a series in a dataset that is being made; `name` is the series' hash."""
     return directory / WORK / f"{name}.json"
 
 
 def seen_path(directory: Path, name: str) -> Path:
-    """Where it is remembered what the headers of a series have of its patient."""
+    """Find the file of the patient's identifiers in the headers of a series."""
     return directory / WORK / "seen" / f"{name}.json"
 
 
 def volume_path(name: str) -> str:
-    """Where the voxels of a series are, relative to the dataset."""
+    """Find the voxels of a series, relative to the dataset."""
     return f"volumes/{name}.npy"
 
 
 def read_record(directory: Path, name: str) -> Record:
-    """The record of a series."""
+    """Read the record of a series."""
     record: Record = read_json(record_path(directory, name))
     return record
 
 
 def read_seen(directory: Path, name: str) -> Seen:
-    """What is remembered of the headers of a series."""
+    """Read the patient's identifiers in the headers of a series."""
     return Seen(**read_json(seen_path(directory, name)))
 
 
@@ -120,7 +120,7 @@ def remember(directory: Path, name: str, files: Sequence[Path], salt: Salt) -> N
 
 
 def read_header(uid: str, files: Sequence[Path]) -> Series:
-    """Whom and what a series is of, from the header of its first file; without voxels."""
+    """Read patient, study and year of a series from its first file's header, without voxels."""
     try:
         return replace(NOTHING_READ, **describe(files[0]) | {"series_uid": uid})
     except Rejected:  # it will be rejected for that, too
@@ -137,7 +137,7 @@ def make_record(
     geometry: Geometry,
     hu: HuFigures,
 ) -> Record:
-    """The record of a series; one without a patient or a study is taken to be alone in it."""
+    """Make the record of a series; without a patient or a study it is taken to be alone in one."""
     kept = not reason
     study = scan.study_uid or scan.series_uid
     year = re.fullmatch(r"T?([0-2])", scan.timepoint.strip())
@@ -180,7 +180,7 @@ def quiet_pydicom() -> Iterator[None]:
 
 
 def _is_done(directory: Path, name: str) -> bool:
-    """Whether an interrupted run left the series' record, and the volume that the record tells of."""
+    """Check whether an interrupted run left the series' record and its volume."""
     if not record_path(directory, name).is_file():
         return False
     record = read_record(directory, name)
@@ -189,7 +189,7 @@ def _is_done(directory: Path, name: str) -> bool:
 
 
 def _where(error: Exception) -> str:
-    """Type of an error and the lines of code it came through, without a value that could name a patient."""
+    """Describe an error by type and lines of code, without a value that could name a patient."""
     frames = list(traceback.walk_tb(error.__traceback__))
     lines = [f"{frame.f_globals.get('__name__')}:{line}" for frame, line in frames]
     return f"{type(error).__name__} at {' > '.join(lines)}"

@@ -53,12 +53,12 @@ _REJECTED = Column("status") == "rejected"
 
 
 def column_suite() -> list[Expectation]:
-    """Every table has its columns, of the right types, and no other: columns unknown may hold anything."""
+    """Expect in every table its columns, of the right types, and no other: those may hold anything."""
     return [gxe.ExpectColumnPairValuesToBeEqual(column_A="type", column_B="type_found")]
 
 
 def suites(series_seen: int) -> dict[str, list[Expectation]]:
-    """The expectations of each table, leaks first, given the number of series that curation saw."""
+    """List the expectations of each table, leaks first, given the number of series curation saw."""
     return {
         "identities": _identities(),
         "series": _series(series_seen),
@@ -70,31 +70,31 @@ def suites(series_seen: int) -> dict[str, list[Expectation]]:
 
 
 def one_of(column: str, values: Any, condition: Any = None) -> Expectation:
-    """Every value is one of some; a null is not looked at."""
+    """Expect every value to be one of some; a null is not looked at."""
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), row_condition=condition)
 
 
 def true(column: str, condition: Any = None) -> Expectation:
-    """Every value is true."""
+    """Expect every value to be true."""
     return one_of(column, [True], condition)
 
 
 def equal(column: str, other: str, condition: Any = None) -> Expectation:
-    """Equal in every row; a null on one side is a difference."""
+    """Expect two columns to be equal in every row; a null on one side is a difference."""
     return gxe.ExpectColumnPairValuesToBeEqual(
         column_A=column, column_B=other, ignore_row_if="neither", row_condition=condition
     )
 
 
 def between(column: str, low: float, high: float, condition: Any = None, mostly: float = 1.0) -> Expectation:
-    """Every value, or most, is in a range that includes its ends."""
+    """Expect every value, or most, in a range that includes its ends."""
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, row_condition=condition, mostly=mostly
     )
 
 
 def _not_less(column: str, other: str) -> Expectation:
-    """In every row where both are known."""
+    """Expect one column not less than another in every row where both are known."""
     return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
         column_A=column, column_B=other, or_equal=True, ignore_row_if="either_value_is_missing"
     )
@@ -105,7 +105,7 @@ def _hashes(*columns: str) -> list[Expectation]:
 
 
 def without_phi(*columns: str) -> list[Expectation]:
-    """No text looks like a UID, a date or a name as DICOM writes it."""
+    """Expect no text that looks like a UID, a date or a name as DICOM writes it."""
     return [gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=PHI) for column in columns]
 
 
@@ -213,7 +213,7 @@ def _splits() -> list[Expectation]:
 
 
 def _identities() -> list[Expectation]:
-    """No patient, exam, series or scan in two splits; no exam or series of two patients."""
+    """Expect no patient, exam, series or scan in two splits; no exam or series of two patients."""
     return [
         one_of("splits", [1]),
         one_of("patients", [1], Column("kind").is_in(["exam", "series"])),

@@ -21,7 +21,7 @@ Tables = dict[str, pd.DataFrame]
 
 
 def columns(dataset: Path) -> pd.DataFrame:
-    """One row per column that a table should have or has: table, column, type, type_found.
+    """List each column that a table should have or has: table, column, type, type_found.
 
     Raises InputError where a table is missing or unreadable.
     """
@@ -47,7 +47,7 @@ def columns(dataset: Path) -> pd.DataFrame:
 
 
 def measured(dataset: Path) -> Tables:
-    """The tables of a dataset whose columns are known to be right, with what is measured of them.
+    """Read the tables of a dataset whose columns are right, and add what is measured of them.
 
     Beside the five there is `identities`: one row for every patient, exam, series and scan (the same
     voxels), with the number of splits and of patients that it is found with in all tables together.
@@ -88,7 +88,7 @@ def _identities(tables: Tables) -> pd.DataFrame:
 
 
 def _series(dataset: Path, series: pd.DataFrame) -> pd.DataFrame:
-    """The box's place in the volume, the volume's shape by table and by file, the exam's preferred series."""
+    """Measure boxes in their volumes, shapes by table and by file, and the preferred series."""
     shape = series[["slices", "rows", "columns"]].fillna(0).to_numpy(int)
     preferred = series["preferred"].groupby(series["exam"]).transform("sum")
     return series.assign(
@@ -110,7 +110,7 @@ def _inside(boxes: pd.Series, shapes: np.ndarray) -> list[bool]:
 
 
 def _volume_shape(path: Path) -> str:
-    """The shape of a volume file by its header and length, "none" where there is no whole one."""
+    """Read the shape of a volume file by its header and length, "none" where it is not whole."""
     try:
         return " x ".join(map(str, open_volume(path).shape))
     except InputError:
@@ -123,7 +123,7 @@ def _nodules(nodules: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labels(labels: pa.Table, tables: Tables) -> pd.DataFrame:
-    """The labels without their lists: what is measured of these, and what the other tables say."""
+    """Measure the labels' lists, and join what the other tables say."""
     series, nodules = tables["series"], tables["nodules"].drop_duplicates(["exam", "number"])
     rows = labels.drop_columns(["label", "mask"]).to_pandas()
     imaged = rows["exam"].isin(series.loc[series["status"] == "kept", "exam"])

@@ -87,7 +87,7 @@ def check_labelled(dataset: Path, tasks: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the model sees of one row, and the answer."""
+    """The model's inputs of one row, and the answer."""
 
     question: str
     text: str | None
@@ -147,20 +147,20 @@ class Mqa:
         return self._series if row.slice_number < 0 else self._numbered
 
     def elements(self, exam: str) -> dict[str, float | str | bool]:
-        """The clinical data of an exam that are known."""
+        """Return the known clinical data of an exam."""
         row = self._elements.row(exam) if exam in self._elements else {}
         return {name: value for name, value in row.items() if name != "exam" and value is not None}
 
     def nodules(self, exam: str) -> list[Nodule]:
-        """The nodules of an exam."""
+        """List the nodules of an exam."""
         return [Nodule(**{name: row[name] for name in NODULE}) for row in self._nodules.rows(exam)]
 
     def draw(self, task: str, rng: np.random.Generator) -> LabelledRow:
-        """A row of a task, every class as often as any other, however rare it is."""
+        """Draw a row of a task, every class as often as any other, however rare it is."""
         return self.rows[task].draw(rng)
 
     def training_sample(self, task: str, rng: np.random.Generator, config: AugmentConfig) -> Sample:
-        """A random sample of a task with every random change that training makes."""
+        """Draw a sample of a task, with every random change that training makes."""
         if self.tasks[task].kind == "retrieval":
             return retrieval_sample(task, rng)
         row = self.draw(task, rng)
@@ -169,13 +169,13 @@ class Mqa:
         return self.with_image(self.tasks[task], row, question, text, rng, config)
 
     def validation_sample(self, task: str, rng: np.random.Generator) -> Sample:
-        """A random sample of a task as evaluation sees it."""
+        """Draw a sample of a task as evaluation sees it."""
         if self.tasks[task].kind == "retrieval":
             return retrieval_sample(task, rng)
         return self.sample(task, self.draw(task, rng), int(rng.integers(2**31)))
 
     def sample(self, task: str, row: LabelledRow, number: int) -> Sample:
-        """The sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
+        """Make the sample of a row as evaluation sees it; `number` seeds what the row leaves open."""
         text = self.text(task, row)
         rng = np.random.default_rng([number])
         return self.with_image(self.tasks[task], row, QUESTIONS[task][0], text, rng, None)
@@ -183,7 +183,7 @@ class Mqa:
     def text(
         self, task: str, row: LabelledRow, rng: np.random.Generator | None = None, dropout: float = 0.0
     ) -> str | None:
-        """The clinical text of a row: all sentences in order, or some of them in random order."""
+        """Write the clinical text of a row: all sentences in order, or some in random order."""
         if not self.tasks[task].text:
             return None
         if task == "lung_rads":
@@ -191,7 +191,7 @@ class Mqa:
         return joined(clinical_sentences(self.elements(row.exam)), rng, dropout)
 
     def region(self, task: Task, row: LabelledRow, number: int = 0) -> tuple[Any, np.ndarray, Box]:
-        """Return a series of the row's exam (the preferred one is number 0), its HU, and the task's box."""
+        """Return a series of the exam (number 0 is preferred), its HU [D, H, W], and the task's box."""
         series = SimpleNamespace(**self._series_of(row).row(row.exam, number))
         name = f"{row.side}_lung" if task.region == "one_lung" else str(task.region)
         box: Box = tuple(map(int, getattr(series, name)))  # type: ignore[assignment]
@@ -206,7 +206,7 @@ class Mqa:
         rng: np.random.Generator,
         config: AugmentConfig | None,
     ) -> Sample:
-        """The sample of a row, with its region of a series: any, randomly changed, or else the preferred."""
+        """Make the sample of a row with an image: of any series, changed, or of the preferred one."""
         if task.scale is None:
             return Sample(question=question, text=text, label=row.label, mask=row.mask)
         number = 0 if config is None else int(rng.integers(self._series_of(row).count(row.exam)))
@@ -243,7 +243,7 @@ class Mqa:
 
 
 def joined(sentences: Sequence[str], rng: np.random.Generator | None = None, dropout: float = 0.0) -> str:
-    """Sentences as one text; with `rng` some of them in random order, each left out with `dropout`."""
+    """Join sentences to one text; with `rng` in random order, each left out with `dropout`."""
     if rng is not None:
         kept = [sentence for sentence in sentences if rng.random() >= dropout]
         sentences = [kept[i] for i in rng.permutation(len(kept))]
@@ -257,7 +257,7 @@ def _padded(
     padding_mm: float,
     rng: np.random.Generator,
 ) -> Box:
-    """The box with a random margin on each side, inside the volume."""
+    """Pad the box by a random margin on each side, inside the volume."""
     margin = rng.uniform(0.0, padding_mm, size=6)
     sides = []
     for axis in range(3):
@@ -270,7 +270,7 @@ def _padded(
 def _nodule_slice(
     row: LabelledRow, series: Any, box: Box, rng: np.random.Generator, config: AugmentConfig | None
 ) -> int:
-    """Slice index to look at: the nodule's (in training, a few off it), or any of a lung without one."""
+    """Choose the slice index: the nodule's (in training, a few off), or any of a lung without one."""
     if row.slice_number < 0:
         return int(rng.integers(box[0], box[1]))
     step = (series.instance_last - series.instance_first) / max(series.slices - 1, 1)
@@ -279,7 +279,7 @@ def _nodule_slice(
 
 
 def retrieval_sample(task: str, rng: np.random.Generator) -> Sample:
-    """A question to simulated clinical text (paper, Fig. 1e, questions 17 and 18)."""
+    """Make a question to simulated clinical text (paper, Fig. 1e, questions 17 and 18)."""
     elements = simulate_elements(rng)
     question, answer = retrieval_question(task, elements, rng)
     label = tuple(map(float, answer))
@@ -289,7 +289,7 @@ def retrieval_sample(task: str, rng: np.random.Generator) -> Sample:
 
 
 def corpus(seed: int, texts: int = 3000) -> list[str]:
-    """Sentences in the platform's language, from which a tokenizer is learnt: questions and clinical text."""
+    """Yield sentences from which a tokenizer is learnt: questions and clinical text."""
     rng = np.random.default_rng([seed])
     sentences = [question for questions in QUESTIONS.values() for question in questions]
     sentences += OUT_OF_SCOPE

@@ -28,7 +28,7 @@ BESIDE = "tasks.json"
 
 
 def known_tasks(path: Path) -> dict[str, Task]:
-    """The tasks that a table may have predictions of: ours, and those that a file beside it describes."""
+    """Return the tasks that a table may predict: ours, and those that a file beside it describes."""
     beside = path.with_name(BESIDE)
     if not beside.is_file():
         return TASKS

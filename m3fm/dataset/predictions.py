@@ -39,7 +39,7 @@ def _facts(tasks: Mapping[str, Task]) -> pd.DataFrame:
 
 
 def suite(tasks: Mapping[str, Task] = TASKS) -> list[Any]:
-    """The expectations of a table of predictions of some tasks."""
+    """List the expectations of a table of predictions of some tasks."""
     choice, hazard, digits = (Column("loss") == loss for loss in ("softmax", "hazard", "digits"))
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=1),
@@ -67,9 +67,9 @@ def suite(tasks: Mapping[str, Task] = TASKS) -> list[Any]:
 
 
 def measured(path: Path, tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
-    """A table of predictions with what is measured of its lists instead of these.
+    """Read a table of predictions, and replace its lists by what is measured of them.
 
-    Raises InputError where the file is no such table.
+    Raises InputError where the file is not such a table.
     """
     table = _read(path)
     rows = table.select([name for name in COLUMNS if name not in LISTS]).to_pandas()

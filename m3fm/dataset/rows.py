@@ -56,7 +56,7 @@ class Rows(Sequence[LabelledRow]):
         return LabelledRow(**values)
 
     def draw(self, rng: np.random.Generator) -> LabelledRow:
-        """A row at random, every class as often as any other, however rare it is."""
+        """Draw a row, every class as often as any other, however rare it is."""
         of_class = self._of_class[rng.integers(len(self._of_class))]
         return self[int(of_class[rng.integers(len(of_class))])]
 
@@ -81,14 +81,14 @@ class Grouped:
         return iter(self._places)
 
     def count(self, key: str) -> int:
-        """How many rows a name has."""
+        """Count the rows of a name."""
         return len(self._places.get(key, ()))
 
     def row(self, key: str, number: int = 0) -> dict[str, Any]:
-        """One of the rows of a name."""
+        """Return one of the rows of a name."""
         place = self._places[key][number]
         return {name: column[place].as_py() for name, column in self._columns.items()}
 
     def rows(self, key: str) -> list[dict[str, Any]]:
-        """All rows of a name, of which there may be none."""
+        """Return all rows of a name, of which there may be none."""
         return [self.row(key, number) for number in range(self.count(key))]

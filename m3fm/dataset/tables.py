@@ -153,7 +153,7 @@ def write_table(directory: Path, name: str, rows: Iterable[Record]) -> pa.Table:
 
 
 def exam_row(exam: Exam, source: str, split: str) -> Record:
-    """The row of exams.parquet; a clinical element that is not known is null."""
+    """Make the row of exams.parquet; a clinical element that is not known is null."""
     return {
         "exam": exam.id,
         "patient": exam.patient,
@@ -166,7 +166,7 @@ def exam_row(exam: Exam, source: str, split: str) -> Record:
 
 
 def nodule_rows(exam: Exam, split: str) -> Iterator[Record]:
-    """The rows of nodules.parquet."""
+    """Make the rows of nodules.parquet."""
     for nodule in exam.record.nodules:
         yield {
             "exam": exam.id,
@@ -185,7 +185,7 @@ def nodule_rows(exam: Exam, split: str) -> Iterator[Record]:
 
 
 def label_rows(exam: Exam, split: str, imaged: bool) -> Iterator[Record]:
-    """The rows of labels.parquet; without a kept series (`imaged`), those alone of tasks that read text."""
+    """Make the rows of labels.parquet; without a kept series (`imaged`), of text tasks alone."""
     for label in _labels(exam.record, split):
         if imaged or TASKS[label["task"]].scale is None:
             yield {"exam": exam.id, "patient": exam.patient, "split": split, **label}
@@ -226,7 +226,7 @@ def _risk(task: str, risk: Risk, side: str = "") -> Record:
 
 
 def _nodule_labels(nodule: Nodule) -> Iterator[Record]:
-    """Presence and characteristics of a nodule, if it is known where to look for it."""
+    """Label presence and characteristics of a nodule, if its place is known."""
     if nodule.lobe is None or nodule.slice_number is None:
         return
     place = (lung_of(nodule.lobe), nodule.number, nodule.slice_number)
@@ -235,7 +235,7 @@ def _nodule_labels(nodule: Nodule) -> Iterator[Record]:
 
 
 def _cancer_labels(risk: Risk, cancer_side: str | None, split: str) -> Iterator[Record]:
-    """One row per lung.
+    """Label cancer, one row per lung.
 
     To learn from, the lung without the cancer is healthy for as long as the patient was watched, and
     patients whose cancer has no known side are left out. For testing both lungs have the patient's label,

@@ -52,7 +52,7 @@ def validate_predictions(table: Path, out: Path) -> None:
         return {"predictions": run_suite(context, "predictions", predictions.suite(tasks), measured)}
 
     if not table.is_file():
-        raise InputError(f"{table} is no file: give a table of predictions in parquet")
+        raise InputError(f"{table} is not a file; pass a table of predictions in parquet")
     _gate(table, out, {"predictions": file_digest(table)}, run, list)
 
 
@@ -85,7 +85,7 @@ def _gate(
 
 
 def open_context(pages: Path) -> Any:
-    """A Great Expectations context in memory, that writes nothing but its pages."""
+    """Open a Great Expectations context in memory, that writes nothing but its pages."""
     telemetry.switch_off()
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
@@ -162,7 +162,7 @@ def _failures(suite: str, result: "ExpectationSuiteValidationResult") -> list[st
 
 
 def _failure(suite: str, result: "ExpectationValidationResult") -> str:
-    """One line: suite, expectation, columns, how many rows, and the names of the first."""
+    """Format a failure: suite, expectation, columns, how many rows, and the names of the first."""
     from m3fm.dataset.expectations import ROW_NAMES
 
     config = result.expectation_config
@@ -180,12 +180,12 @@ def _failure(suite: str, result: "ExpectationValidationResult") -> str:
 
 
 def _warnings(dataset: Path) -> list[str]:
-    """What is allowed, and yet somebody should know: splits and tasks with too little to learn or test."""
+    """List warnings: splits and tasks with too little to learn or test."""
     splits = pd.read_parquet(dataset / "splits.parquet")["split"]
     found = [f"no patient is in {split}" for split in SPLITS if split not in set(splits)]
     status = pq.read_table(dataset / "series.parquet", columns=["status"])["status"]
     if "kept" not in status.to_pylist():
-        found.insert(0, "no series is kept: there is no volume to learn from or to test on")
+        found.insert(0, "no series is kept: the model cannot learn or be tested on images")
     if unfound := unfound_nodules(dataset):
         found.append(
             f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers:"

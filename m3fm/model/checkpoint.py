@@ -29,7 +29,7 @@ Parsed = TypeVar("Parsed")
 
 
 def load(directory: Path) -> tuple[M3FM, Tokenizer]:
-    """A trained model in evaluation mode, and its tokenizer.
+    """Load a trained model in evaluation mode, and its tokenizer.
 
     Raises InputError naming tensors that the file lacks, or has beyond the model's.
     """
@@ -37,7 +37,7 @@ def load(directory: Path) -> tuple[M3FM, Tokenizer]:
 
 
 def load_model(directory: Path) -> M3FM:
-    """A model in evaluation mode, as `save_model` or training wrote it.
+    """Load a model in evaluation mode, as `save_model` or training wrote it.
 
     Raises InputError naming the file that is missing, damaged, or, of those that training wrote, changed; and
     tensors that the weights lack, have beyond the model's, or have in another shape.
@@ -71,7 +71,7 @@ def load_pretrained(model: M3FM, directory: Path) -> None:
 
 
 def load_config(directory: Path) -> ModelConfig:
-    """The configuration of a checkpoint's model."""
+    """Load the configuration of a checkpoint's model."""
     return _parsed(directory / CONFIG, TypeAdapter(ModelConfig))
 
 

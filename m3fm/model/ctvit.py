@@ -14,7 +14,7 @@ from m3fm.model.transformer import POSITION_STD, Transformer, init_weights, lear
 
 
 def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
-    """Sine-cosine features [B, width] of the patch's physical size in mm (slice, row, column).
+    """Compute sine-cosine features [B, width] of the patch's size in mm (slice, row, column).
 
     The width is split in three: `width // 6 * 2` for rows, as much for columns, the rest for slices; in each
     part the frequencies are 10000^(-i / (n / 2)), sines first, then cosines.
@@ -30,7 +30,7 @@ def size_features(size_mm_B3: Tensor, width: int) -> Tensor:
 
 
 def patchify(images: Tensor, patch: Size3) -> Tensor:
-    """Volumes [B, 1, D, H, W] to patches [B, N, voxels], slice by slice."""
+    """Cut volumes [B, 1, D, H, W] into patches [B, N, voxels], slice by slice."""
     B, _, D, H, W = images.shape
     d, h, w = patch
     patches = images.view(B, D // d, d, H // h, h, W // w, w).permute(0, 1, 3, 5, 2, 4, 6)
@@ -38,7 +38,7 @@ def patchify(images: Tensor, patch: Size3) -> Tensor:
 
 
 def check_shape(what: str, given: Tensor, expected: tuple[int, ...]) -> None:
-    """Raise InputError where the axes after the batch are not those that a scale has."""
+    """Raise InputError where a tensor [B, ...] has other axes after the batch than the scale."""
     if tuple(given.shape[1:]) != expected:
         sizes = ", ".join(map(str, expected))
         raise InputError(f"{what} are {list(given.shape)}, and should be [B, {sizes}] at this scale")
@@ -59,11 +59,11 @@ class Tokenizer(nn.Module):
         init_weights(self.proj)
 
     def positions(self) -> Tensor:
-        """Position embeddings [1, N, C] of the patches, slice by slice."""
+        """Return the position embeddings [1, N, C] of the patches, slice by slice."""
         return (self.position_slice[:, :, None] + self.position_in_plane[:, None]).flatten(1, 2)
 
     def patches(self, images: Tensor) -> Tensor:
-        """Volumes [B, 1, D, H, W] to patch tokens [B, N, C] with their positions, without class token.
+        """Embed volumes [B, 1, D, H, W] as patch tokens [B, N, C] with positions, without class token.
 
         Raises InputError where the volumes are not of the scale's shape: others may have as many patches.
         """
@@ -71,17 +71,17 @@ class Tokenizer(nn.Module):
         return self.proj(patchify(images, self.scale.patch)) + self.positions()
 
     def size(self, voxel_size_B3: Tensor) -> Tensor:
-        """Features [B, 1, C] of the physical size of this scale's patches."""
+        """Compute features [B, 1, C] of the physical size of this scale's patches."""
         patch = torch.tensor(self.scale.patch, device=voxel_size_B3.device, dtype=voxel_size_B3.dtype)
         return size_features(voxel_size_B3 * patch, self.class_token.shape[-1])[:, None]
 
     def with_class(self, tokens: Tensor, voxel_size_B3: Tensor) -> Tensor:
-        """Put the class token first, and add the physical size to every token."""
+        """Put the class token before tokens [B, N, C], and add the physical size to each."""
         first = (self.class_token + self.position_class).expand(tokens.shape[0], -1, -1)
         return torch.cat([first, tokens], dim=1) + self.size(voxel_size_B3).to(tokens.dtype)
 
     def forward(self, images: Tensor, voxel_size_B3: Tensor) -> Tensor:
-        """Volumes in [-1, 1] and voxel sizes in mm to tokens [B, 1 + N, C]."""
+        """Embed volumes [B, 1, D, H, W] in [-1, 1], voxel sizes [B, 3] in mm, as tokens [B, 1 + N, C]."""
         return self.with_class(self.patches(images), voxel_size_B3)
 
 
@@ -96,11 +96,11 @@ class CTViT(nn.Module):
         self.encoder = Transformer(config.width, config.depth, config.heads)
 
     def tokenizer(self, scale: str) -> Tokenizer:
-        """The tokenizer of a scale."""
+        """Return the tokenizer of a scale."""
         return cast(Tokenizer, self.tokenizers[scale])
 
     def scale_of(self, images: Tensor) -> str:
-        """The scale of volumes [B, 1, D, H, W], by their shape; raises InputError where there is none."""
+        """Find the scale of volumes [B, 1, D, H, W] by their shape; raises InputError for other shapes."""
         shapes = {self.tokenizer(name).scale.shape: name for name in self.tokenizers}
         shape = tuple(images.shape[2:])
         if shape not in shapes:
@@ -108,7 +108,7 @@ class CTViT(nn.Module):
         return shapes[shape]
 
     def token_mask(self, scale: str, lung_mask_BDHW: Tensor) -> Tensor:
-        """Which tokens [B, 1 + N] hold a voxel of the mask; the class token always stays."""
+        """Mark the tokens [B, 1 + N] that hold a voxel of the mask; the class token always stays."""
         check_shape("lung_mask", lung_mask_BDHW, self.tokenizer(scale).scale.shape)
         patch = self.tokenizer(scale).scale.patch
         keep = F.max_pool3d(lung_mask_BDHW[:, None].float(), patch, stride=patch).flatten(1) > 0
@@ -117,6 +117,6 @@ class CTViT(nn.Module):
     def forward(
         self, scale: str, images: Tensor, voxel_size_B3: Tensor, lung_mask_BDHW: Tensor | None = None
     ) -> Tensor:
-        """Volumes [B, 1, D, H, W] of one scale to features [B, 1 + N, C]."""
+        """Encode volumes [B, 1, D, H, W] of one scale as features [B, 1 + N, C]."""
         keep = None if lung_mask_BDHW is None else self.token_mask(scale, lung_mask_BDHW)
         return self.encoder(self.tokenizer(scale)(images, voxel_size_B3), keep)

@@ -19,12 +19,12 @@ class Head(nn.Module):
         self.out = nn.Linear(hidden, outputs)
 
     def forward(self, x_BC: Tensor) -> Tensor:
-        """Task embeddings [B, C] to logits [B, outputs]."""
+        """Map task embeddings [B, C] to logits [B, outputs]."""
         return self.out(self.norm(F.gelu(self.dense(x_BC))))
 
 
 def cumulative_logits(outputs_B7: Tensor, monotone: bool = True) -> Tensor:
-    """Hazards to the logits [B, 6] of the risk within 1 to 6 years.
+    """Turn hazards into the logits [B, 6] of the risk within 1 to 6 years.
 
     The first six outputs are yearly hazards, the last one is the base. A hazard adds, so the risk never
     falls from one year to the next; where it need not be `monotone`, hazards may be negative.
@@ -34,13 +34,13 @@ def cumulative_logits(outputs_B7: Tensor, monotone: bool = True) -> Tensor:
 
 
 def init_hazards(bias_7: Tensor) -> None:
-    """Start from a low risk, and from hazards at which the softplus is not yet flat: else none is learnt."""
+    """Set the bias [7] to a low risk, and hazards where the softplus is not flat: else none is learnt."""
     nn.init.constant_(bias_7[:YEARS], -1.0)
     nn.init.constant_(bias_7[YEARS:], -2.0)
 
 
 def probabilities(task: Task, logits: Tensor) -> Tensor:
-    """The logits of a task's answers to probabilities: [B, answers], or [B, 30] for three digits of ten."""
+    """Turn a task's logits into probabilities: [B, answers], or [B, 30] for three digits of ten."""
     match task.loss:
         case "softmax":
             return logits.softmax(dim=1)

@@ -24,16 +24,16 @@ NEEDED = (
 
 
 class Output(NamedTuple):
-    """What the model gives for a batch."""
+    """The model's output for a batch."""
 
     logits: Tensor
-    """Of the task's answers: [B, outputs] for a choice, [B, 6] for years, [B, 30] for three digits."""
+    """The task's answers: [B, outputs] for a choice, [B, 6] for years, [B, 30] for three digits."""
     task_logits: Tensor | None
-    """Of the Task ID predictor: [B, tasks + 1]; None where the model has none."""
+    """The Task ID predictor's: [B, tasks + 1]; None where the model has none."""
 
 
 class AttentionMaps(NamedTuple):
-    """What the <TASK> token attends to in the last block of the task encoder.
+    """The attention of the <TASK> token in the last block of the task encoder.
 
     The maps of a sample sum to less than 1: the rest goes to <TASK>, the registers and the class token.
     """
@@ -60,7 +60,7 @@ class TaskEncoder(nn.Module):
         text_tokens: Tensor | None,
         text_mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        """All tokens as one sequence [B, N, C], and which of them count [B, N]; None where all do."""
+        """Join all tokens to one sequence [B, N, C], with the mask [B, N] of those that count, or None."""
         registers = self.registers.expand(task_token.shape[0], -1, -1).to(task_token.dtype)
         masked = [(task_token, None), (registers, None), (image_tokens, image_mask), (text_tokens, text_mask)]
         parts = [(tokens, mask) for tokens, mask in masked if tokens is not None]
@@ -74,7 +74,7 @@ class TaskEncoder(nn.Module):
         return tokens, torch.cat(keep, dim=1)
 
     def forward(self, tokens_BNC: Tensor, keep_BN: Tensor | None) -> Tensor:
-        """Tokens, <TASK> first, to its embedding [B, C].
+        """Encode tokens, <TASK> first, and return its embedding [B, C].
 
         The last block computes nothing but <TASK>: no other token is read after it.
         """
@@ -115,19 +115,19 @@ class M3FM(nn.Module):
     def encode_image(
         self, scale: str, images: Tensor, voxel_size: Tensor, lung_mask: Tensor | None = None
     ) -> Tensor:
-        """Volumes [B, 1, D, H, W] in [-1, 1] with voxel sizes [B, 3] in mm to image tokens [B, 1 + N, C]."""
+        """Encode volumes [B, 1, D, H, W] in [-1, 1], voxel sizes [B, 3] in mm, as tokens [B, 1 + N, C]."""
         return self.image_to_task(self.ctvit(scale, images, voxel_size, lung_mask))
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Clinical text [B, L] to text tokens [B, L, C]."""
+        """Encode clinical text [B, L] as text tokens [B, L, C]."""
         return self.text_to_task(self.text(ids, mask))
 
     def encode_question(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Questions [B, L] to the <TASK> token [B, 1, C]: the question's first; the others are not used."""
+        """Encode questions [B, L] as the <TASK> token [B, 1, C], the first; the others are not used."""
         return self.question_to_task(self.text(ids, mask)[:, :1])
 
     def task_logits(self, task_token: Tensor) -> Tensor:
-        """Task ID predictor: logits [B, tasks + 1], in the order of the task table, "no task" last."""
+        """Return the Task ID predictor's logits [B, tasks + 1], in the task table's order, "no task" last."""
         assert self.task_id is not None, "the model has no Task ID predictor"
         return self.task_id(task_token[:, 0])
 
@@ -139,13 +139,13 @@ class M3FM(nn.Module):
         text_tokens: Tensor | None = None,
         text_mask: Tensor | None = None,
     ) -> Tensor:
-        """The task embedding [B, C] of any combination of modalities; masks are true where a token counts."""
+        """Return the task embedding [B, C] of any modalities; masks are true where a token counts."""
         return self.task_encoder(
             *self.task_encoder.sequence(task_token, image_tokens, image_mask, text_tokens, text_mask)
         )
 
     def answer(self, embedding: Tensor, task: str) -> Tensor:
-        """The logits of a task's answers, as in `Output`, from task embeddings [B, C]."""
+        """Return the logits of a task's answers, as in `Output`, from task embeddings [B, C]."""
         head = self.tasks[task].head
         outputs = self.heads[head](embedding)[:, self.slices[head][task]]
         if self.tasks[task].loss == "hazard":
@@ -191,7 +191,7 @@ class M3FM(nn.Module):
     def _image(
         self, task: str, images: Tensor | None, voxel_size: Tensor | None, lung_mask: Tensor | None
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Image tokens and which of them count, at the task's scale, or that of the images' shape."""
+        """Encode the images at the task's scale, or that of their shape; return tokens and their mask."""
         if images is None or voxel_size is None:
             return None, None
         scale = self.tasks[task].scale or self.ctvit.scale_of(images)
@@ -203,7 +203,7 @@ class M3FM(nn.Module):
 
     @torch.no_grad()
     def predict(self, task: str, **inputs: Tensor | None) -> Tensor:
-        """Probabilities of a task's answers; takes the arguments of `forward`, and refuses what it does.
+        """Return a task's probabilities [B, answers]; takes the arguments of `forward`, refuses what it does.
 
         Raises ValueError for a voxel size that is none, too; `forward` does not wait for a device to tell.
         """
@@ -224,7 +224,7 @@ class M3FM(nn.Module):
         question_mask: Tensor,
         lung_mask: Tensor | None = None,
     ) -> AttentionMaps:
-        """What the answer looked at (paper, Fig. 5); takes the arguments of `forward`.
+        """Return the attention behind an answer (paper, Fig. 5), [B, N]; takes the arguments of `forward`.
 
         `ct.transforms.patches_to_volume` takes the map of a sample's patches back to the voxels of its CT.
         Raises the errors of `predict`.

@@ -36,7 +36,7 @@ class MAE(nn.Module):
     def forward(
         self, scale: str, images: Tensor, voxel_size_B3: Tensor, noise_BN: Tensor, slices: Tensor
     ) -> Tensor:
-        """Mean squared error of the masked cubes in `slices`, each normalised by its own mean and variance.
+        """Compute the mean squared error (scalar) of the masked cubes in `slices`, each normalised by itself.
 
         `noise_BN` orders the cubes at random: the lowest stay visible. `slices` are the slices of cubes, of
         which the loss is taken. Randomness comes in as tensors, so the step is a pure function.

@@ -70,7 +70,7 @@ def load_reference(
     text_heads: int,
     heads: Mapping[str, tuple[str, Outputs]],
 ) -> M3FM:
-    """The authors' model in evaluation mode, from their `.pth` file, safetensors, or a dict of tensors.
+    """Load the authors' model in evaluation mode, from `.pth`, safetensors, or a dict of name to [...].
 
     The heads of the three attentions are not in the file, nor which task has which outputs of which head:
     `heads` maps each task to the name of its head and its `Outputs`; each output of a head must belong to one
@@ -102,7 +102,7 @@ def load_reference(
 
 
 def _tensors(source: Path | str | Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Their state dict; without the wrappings that training scripts put around one."""
+    """Read their state dict, without the wrappings that training scripts put around one."""
     found = read_weights(Path(source)) if isinstance(source, Path | str) else source
     for key in ("state_dict", "model"):
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
@@ -111,13 +111,13 @@ def _tensors(source: Path | str | Mapping[str, Tensor], name: str) -> dict[str, 
         raise InputError(f"{name} holds no tensors by name")
     others = [str(key) for key, value in found.items() if not isinstance(value, Tensor | np.ndarray)]
     if others:
-        raise InputError(f"{name} holds what is no tensor: {listed(others)}")
+        raise InputError(f"{name} holds what is not a tensor: {listed(others)}")
     prefix = "module." if all(str(key).startswith("module.") for key in found) else ""
     return {str(key).removeprefix(prefix): torch.as_tensor(value) for key, value in found.items()}
 
 
 def _shape(theirs: Mapping[str, Tensor], name: str, axes: int, source: str) -> Shape:
-    """The shape of a tensor that sizes are taken from."""
+    """Return the shape of a tensor that sizes are taken from."""
     if name not in theirs:
         raise InputError(f"{source} does not fit the model: it lacks {name}")
     shape = tuple(theirs[name].shape)
@@ -129,7 +129,7 @@ def _shape(theirs: Mapping[str, Tensor], name: str, axes: int, source: str) -> S
 def _config(
     theirs: Mapping[str, Tensor], image_heads: int, task_heads: int, text_heads: int, head: str, source: str
 ) -> ModelConfig:
-    """Sizes, from the shapes; the width that is hidden in the predictors, from that of one head."""
+    """Derive sizes from the shapes; the width inside the predictors, from that of one head."""
 
     def shape(name: str, axes: int) -> Shape:
         return _shape(theirs, name, axes, source)
@@ -167,7 +167,7 @@ def _config(
 
 
 def _scales(theirs: Mapping[str, Tensor], source: str) -> dict[str, Scale]:
-    """Their scales, in their order; those of the paper under the paper's names and with its HU windows."""
+    """Derive their scales, in order; the paper's have the paper's names and HU windows."""
     known = {scale.shape: name for name, scale in PAPER_SCALES.items()}
     scales: dict[str, Scale] = {}
     for name in theirs:
@@ -185,7 +185,7 @@ def _scales(theirs: Mapping[str, Tensor], source: str) -> dict[str, Scale]:
 def _tasks(
     heads: Mapping[str, tuple[str, Outputs]], theirs: Mapping[str, Tensor], source: str
 ) -> dict[str, Task]:
-    """A table of tasks, those that share a head in the order of their outputs; an output is of one task."""
+    """Make a table of tasks; those that share a head are in the order of its outputs, one task each."""
     if not isinstance(heads, Mapping) or not heads:
         raise InputError(
             f"heads is {heads!r}, and should map tasks to outputs, as {{'heart': ('binary', 2)}}"
@@ -216,9 +216,7 @@ def _tasks(
             taken[output] = name
     for head, taken in owners.items():
         if free := sorted(set(range(_outputs(theirs, head, source))) - taken.keys()):
-            raise InputError(
-                f"{source}: there is no use for outputs {free} of head {head!r}, which no task has"
-            )
+            raise InputError(f"{source}: no task has outputs {free} of head {head!r}")
     return {
         name: _task(name, head, list(taken.values()).count(name))
         for head, taken in owners.items()
@@ -256,7 +254,7 @@ def _tokenizer(shape: Size3) -> str:
 
 
 def _their_names(name: str, scales: Mapping[str, Scale]) -> list[str]:
-    """Their names for one of our tensors; three for that of queries, keys and values."""
+    """Return their names for one of our tensors; three for that of queries, keys and values."""
     if name.startswith("ctvit.tokenizers."):
         _, _, scale, part = name.split(".", 3)
         return [f"{_tokenizer(scales[scale].shape)}.{_TOKENIZER_PARTS[part]}"]
@@ -268,14 +266,14 @@ def _their_names(name: str, scales: Mapping[str, Scale]) -> list[str]:
 
 
 def _their_shape(name: str, shape: Shape, parts: int, scales: Mapping[str, Scale]) -> Shape:
-    """The shape in their file of one of our tensors, or of each of its parts."""
+    """Return the shape in their file of one of our tensors, or of each of its parts."""
     if name.startswith("ctvit.tokenizers.") and name.endswith(".proj.weight"):
         return shape[0], 1, *scales[name.split(".")[2]].patch
     return shape[0] // parts, *shape[1:]
 
 
 def _without_copies(theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Their tensors less constants and second names."""
+    """Return their tensors less constants and second names."""
     return {
         name: tensor
         for name, tensor in theirs.items()

@@ -10,7 +10,7 @@ from m3fm.model.m3fm import M3FM
 
 
 def parameter_counts(config: ModelConfig) -> dict[str, int]:
-    """Parameters of each part of M3FM, and their sum; no memory is taken for them.
+    """Count the parameters of each part of M3FM, and their sum; no memory is taken for them.
 
     The linear maps to the task encoder's width belong to the image encoder and to the text transformer, as in
     the paper (Methods: CTViT, Text transformer).

@@ -20,7 +20,7 @@ SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE tokenizer like RoBERTa's, learnt from the texts; digits stay single.
+    """Train a byte-level BPE tokenizer like RoBERTa's on the texts; digits stay single.
 
     Unlike RoBERTa's it takes no notice of case, nor of whether a word begins the text: the few texts that it
     and the model learn from do not teach them that "Emphysema" and "emphysema" are one word.
@@ -50,7 +50,7 @@ def with_markers(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def load_tokenizer(directory: Path) -> Tokenizer:
-    """The tokenizer of a directory: `tokenizer.json`, `vocab.json` with `merges.txt`, or of transformers.
+    """Load the tokenizer of a directory: `tokenizer.json`, `vocab.json` with `merges.txt`, or transformers'.
 
     The second are taken for RoBERTa's. Raises InputError where the directory holds none.
     """
@@ -71,9 +71,9 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
 
 def encoder_config(text: TextConfig) -> dict[str, Any]:
-    """The configuration of the text encoder in the form that `transformers` gives it.
+    """Return the text encoder's configuration in the form that `transformers` gives it.
 
-    Raises InputError where `pretrained` is no directory of one.
+    Raises InputError where `pretrained` is not a directory of one.
     """
     if text.encoder is not None:
         return text.encoder
@@ -124,17 +124,17 @@ class TextTransformer(nn.Module):
         return int(self.encoder.config.hidden_size)
 
     def forward(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Token ids and mask [B, L] to features [B, L, width]."""
+        """Encode token ids and mask [B, L] as features [B, L, width]."""
         return self.encoder(input_ids=ids_BL, attention_mask=mask_BL).last_hidden_state
 
 
 def _load_encoder(text: TextConfig) -> Any:
-    """The encoder in float32, whatever it was saved in; from a directory, each of its weights is set."""
+    """Load the encoder in float32, however it was saved; from a directory, each of its weights is set."""
     # Three seconds to import, which pretraining has no use for.
     from transformers import AutoConfig, AutoModel
 
     given, pretrained = encoder_config(text), text.pretrained
-    said = "text.encoder is no configuration" if pretrained is None else f"{pretrained} holds no encoder"
+    said = "text.encoder is not a configuration" if pretrained is None else f"{pretrained} holds no encoder"
     with _refused(f"{said} of transformers"):
         architecture = AutoConfig.for_model(**given)
     _check_bidirectional(architecture, "text.encoder" if pretrained is None else str(pretrained))
@@ -161,7 +161,7 @@ def _refused(what: str) -> Iterator[None]:
 
 
 def _check_bidirectional(architecture: Any, source: str) -> None:
-    """Refuse what is no encoder of text, or sees only the words before: every question begins with <s>."""
+    """Refuse other encoders than of text, and those that see only the words before (<s> comes first)."""
     from transformers import MODEL_FOR_MASKED_LM_MAPPING
 
     decoder = any(
@@ -188,6 +188,6 @@ def _check_positions(encoder: nn.Module, text: TextConfig) -> None:
 
 
 def first_sentence(error: Exception) -> str:
-    """What an error of transformers says, without the pages of help that follow."""
+    """Return the message of a transformers error, without the pages of help that follow."""
     text = str(error).strip().replace(":\n", ": ")
     return " ".join(text.partition("\n")[0].partition(". ")[0].split())

@@ -18,13 +18,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def _split(self, x_BNC: Tensor, queries: int | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values [B, heads, tokens, C / heads]."""
+        """Compute queries, keys and values [B, heads, tokens, C / heads]."""
         B, N, C = x_BNC.shape
         q, k, v = self.qkv(x_BNC).view(B, N, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         return q[:, :, :queries], k, v
 
     def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """`keep_BN` is true where a token may be attended to; gives the first `queries` tokens, or all."""
+        """Attend where `keep_BN` is true; return the first `queries` tokens, or all: [B, queries or N, C]."""
         q, k, v = self._split(x_BNC, queries)
         # ONNX Runtime's attention takes no mask that has to be broadcast over the queries.
         mask = None if keep_BN is None else keep_BN[:, None, None, :].expand(-1, 1, q.shape[2], -1)
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         return self.proj(y.transpose(1, 2).flatten(2))
 
     def weights(self, x_BNC: Tensor, keep_BN: Tensor | None, queries: int) -> Tensor:
-        """How much the first `queries` tokens attend to each token: [B, heads, queries, N]."""
+        """Compute how much the first `queries` tokens attend to each token: [B, heads, queries, N]."""
         q, k, _ = self._split(x_BNC, queries)
         scores = upcast(q) @ upcast(k).transpose(-2, -1) / q.shape[-1] ** 0.5
         if keep_BN is not None:
@@ -51,7 +51,7 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
 
     def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """Tokens to tokens; with `queries`, only the first ones are computed and given."""
+        """Map tokens [B, N, C] to tokens; with `queries`, compute and return only the first ones."""
         x = x_BNC[:, :queries] + self.attn(self.norm1(x_BNC), keep_BN, queries)
         return x + self.mlp(self.norm2(x))
 
@@ -74,14 +74,14 @@ class Transformer(nn.Module):
         return cast(Tensor, block(*inputs))
 
     def forward(self, x_BNC: Tensor, keep_BN: Tensor | None = None, queries: int | None = None) -> Tensor:
-        """Tokens to tokens; with `queries`, the last block computes and gives the first ones only."""
+        """Map tokens [B, N, C] to tokens; with `queries`, the last block computes only the first ones."""
         *blocks, last = self.blocks
         for block in blocks:
             x_BNC = self._run(block, x_BNC, keep_BN)
         return self.norm(self._run(last, x_BNC, keep_BN, queries))
 
     def last_attention(self, x_BNC: Tensor, keep_BN: Tensor | None, queries: int) -> Tensor:
-        """What the first tokens attend to in the last block, the mean over its heads: [B, queries, N]."""
+        """Compute the first tokens' attention in the last block, mean over heads: [B, queries, N]."""
         *blocks, last = self.blocks
         for block in blocks:
             x_BNC = block(x_BNC, keep_BN)
@@ -90,7 +90,7 @@ class Transformer(nn.Module):
 
 
 def recompute_activations(model: nn.Module) -> None:
-    """Activation checkpointing (non-reentrant) of every transformer of a model: slower, and less memory.
+    """Checkpoint the activations (non-reentrant) of every transformer of a model: slower, less memory.
 
     The text transformer, which comes from `transformers`, keeps its activations.
     """
@@ -110,12 +110,12 @@ def compile_transformers(model: nn.Module, backend: str = "inductor") -> None:
 
 
 def upcast(x: Tensor) -> Tensor:
-    """Half precision to float32, for what would lose too much in it."""
+    """Cast half precision [...] to float32, for what would lose too much in it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def init_weights(module: nn.Module) -> None:
-    """ViT's initialisation: Xavier for linear layers, zero biases, 0.02 for embeddings."""
+    """Initialise as ViT: Xavier for linear layers, zero biases, 0.02 for embeddings."""
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.xavier_uniform_(part.weight)
@@ -124,9 +124,9 @@ def init_weights(module: nn.Module) -> None:
 
 
 def learned(*shape: int, std: float = 0.02) -> nn.Parameter:
-    """A learnt embedding, drawn with the given standard deviation."""
+    """Make a learnt embedding, drawn with the given standard deviation."""
     return nn.Parameter(torch.randn(*shape) * std)
 
 
 POSITION_STD = 0.5
-"""Of positions: they are added to sines and cosines of the physical size, and must not drown in them."""
+"""Scale of positions: they are added to sines and cosines of the physical size, and must not drown."""

@@ -16,7 +16,7 @@ NAMED = 5
 
 
 def read_weights(path: Path) -> Any:
-    """The content of a `.safetensors` or `.pth` file; a pickle that holds more than tensors is not opened."""
+    """Read a `.safetensors` or `.pth` file; a pickle that holds more than tensors is not opened."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -24,11 +24,13 @@ def read_weights(path: Path) -> Any:
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     except Exception as error:  # a damaged pickle can raise any
-        raise InputError(f"{path} holds more than tensors, is damaged, or is no file of weights") from error
+        raise InputError(
+            f"{path} holds more than tensors, is damaged, or is not a file of weights"
+        ) from error
 
 
 def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]], source: str) -> None:
-    """Refuse weights that are not those expected, given by name and shape.
+    """Refuse weights that are not those expected, given by name and shape [...].
 
     Raises InputError that names `source` and the tensors, where it lacks one, has one too many, or has one of
     another shape, of numbers that are not real, or with a number that is not finite.
@@ -53,7 +55,7 @@ def check_weights(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int,
 
 @torch.no_grad()
 def set_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Set every tensor of a module, in the precision that the module has.
+    """Set every tensor [...] of a module, in the precision that the module has.
 
     Raises the InputError of `check_weights`; the module is then as it was.
     """
@@ -64,6 +66,6 @@ def set_weights(module: nn.Module, weights: Mapping[str, Tensor], source: str) -
 
 
 def listed(names: list[str]) -> str:
-    """The first few names, and how many there are beside them."""
+    """List the first few names, and how many there are beside them."""
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

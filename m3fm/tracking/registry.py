@@ -56,7 +56,7 @@ class Registry:
 
     @classmethod
     def of(cls, state: Path) -> "Registry":
-        """That of $MLFLOW_TRACKING_URI, else sqlite under `state`, which is made ready.
+        """Open the registry of $MLFLOW_TRACKING_URI, else sqlite under `state`, which is made ready.
 
         Artifacts are kept under `state`, or by the server if there is one.
         """
@@ -116,7 +116,7 @@ class Registry:
     def pull(self, name: str, version: str, out: Path) -> Version:
         """Download the bundle of a version, given by number or alias, to `out`; check every file's SHA-256.
 
-        Raises InputError, and leaves nothing, if there is no such version or a file differs.
+        Raises InputError, and leaves nothing, for an unknown version or a file that differs.
         """
         if out.exists():
             raise InputError(f"{out} is there already: remove it, or pull to another directory")
@@ -131,7 +131,7 @@ class Registry:
         return Version(name, str(found.version), found.run_id)
 
     def versions(self, name: str) -> list[dict[str, Any]]:
-        """The versions of a model, newest first: version, aliases, run_id, lineage (the record), files."""
+        """List the versions of a model, newest first: version, aliases, run_id, lineage, files."""
         client = self.client
         numbers = [found.version for found in client.search_model_versions(f"name = '{name}'")]
         return [
@@ -140,7 +140,7 @@ class Registry:
         ]
 
     def _download(self, found: "ModelVersion", directory: Path) -> Path:
-        """The version's bundle under `directory`, all of its files found to be what was registered."""
+        """Download the version's bundle to `directory`; every file has its registered digest."""
         from mlflow.artifacts import download_artifacts
 
         label = f"version {found.version} of model {found.name!r}"
@@ -176,7 +176,7 @@ def _make_database(path: Path) -> None:
 
 
 def _registered(client: "MlflowClient", name: str, digest: str) -> "ModelVersion | None":
-    """The version that was registered for a lineage."""
+    """Return the version that was registered for a lineage, if any."""
     found = client.search_model_versions(f"name = '{name}' and tags.`{TAG}lineage` = '{digest}'")
     return found[0] if found else None
 
@@ -190,7 +190,7 @@ def _logged_run(
     histories: Mapping[str, Path],
     params: Mapping[str, Any],
 ) -> str:
-    """The finished run of a lineage. Whatever is logged twice is the same twice, so nothing is doubled."""
+    """Log the run of a lineage and finish it; logging it again changes nothing."""
     from mlflow.entities import DatasetInput, Param
 
     run = _run(client, digest, record)
@@ -209,7 +209,7 @@ def _logged_run(
 
 
 def _run(client: "MlflowClient", digest: str, record: Mapping[str, str]) -> Any:
-    """The run of a lineage, made on the first call."""
+    """Return the run of a lineage; the first call makes it."""
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
     found = client.search_runs([experiment], f"tags.`{TAG}lineage` = '{digest}'", max_results=1)
     if found:
@@ -255,7 +255,7 @@ def _described(found: "ModelVersion") -> dict[str, Any]:
 
 
 def _find(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
-    """The version with a number or an alias."""
+    """Find the version with a number or an alias."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -269,7 +269,7 @@ def _find(client: "MlflowClient", name: str, version: str) -> "ModelVersion":
 
 
 def _dataset(dvc_digest: str) -> Any:
-    """The dataset as MLflow records it: its DVC digest, and no data."""
+    """Describe the dataset for MLflow: its DVC digest, and no data."""
     from mlflow.data.code_dataset_source import CodeDatasetSource
     from mlflow.data.meta_dataset import MetaDataset
 
@@ -280,7 +280,7 @@ def _dataset(dvc_digest: str) -> Any:
 
 
 def _evaluation_metrics(evaluation: Path, moment: int) -> "Iterator[Metric]":
-    """Of each task that could be evaluated: its AUC (or exact match) and the interval's ends."""
+    """Collect the AUC (or exact match) of each evaluated task, and its interval's ends."""
     from mlflow.entities import Metric
 
     for row in read_manifest(evaluation)["table"]:
@@ -292,7 +292,7 @@ def _evaluation_metrics(evaluation: Path, moment: int) -> "Iterator[Metric]":
 
 
 def _history_metrics(histories: Mapping[str, Path], moment: int) -> "Iterator[Metric]":
-    """The columns of each history by step."""
+    """Collect the columns of each history by step."""
     from mlflow.entities import Metric
 
     for name, path in histories.items():
@@ -304,7 +304,7 @@ def _history_metrics(histories: Mapping[str, Path], moment: int) -> "Iterator[Me
 
 
 def flat(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested parameters as pairs of a dotted name and a value."""
+    """Flatten nested parameters to pairs of a dotted name and a value."""
     for key, value in params.items():
         if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")

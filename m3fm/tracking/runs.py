@@ -48,7 +48,7 @@ def begin(uri: str, name: str, params: Mapping[str, Any]) -> str:
 
 
 def has(uri: str, run_id: str) -> bool:
-    """Whether there is such a run."""
+    """Check whether there is such a run."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -68,7 +68,7 @@ def resume_or_start_run(
     name: str,
     params: Mapping[str, Any],
 ) -> str:
-    """The run of an interrupted call with these inputs, noted in `work` or a checkpoint; or a new one."""
+    """Resume the run noted in `work` or a checkpoint for these inputs, or start one."""
     begun = {"inputs": dict(inputs), "mlflow_run": of_checkpoint}
     if (work / RUN).is_file():
         noted = read_json(work / RUN)
@@ -159,7 +159,7 @@ class Steps:
             logger.warning("MLflow is told later of %d steps: %s", len(self._rows), error)
 
     def _at_once(self) -> list[dict[str, float]]:
-        """The next steps that fit into one request."""
+        """Take the next steps that fit into one request."""
         rows: list[dict[str, float]] = []
         count = 0
         for row in self._rows:

@@ -22,20 +22,20 @@ Step = int | None
 
 
 class Objective(Protocol):
-    """What the loop trains. A batch is a function of the step and the unit, whoever loads it and whenever."""
+    """An objective that the loop trains; a batch is a function of the step and the unit alone."""
 
     model: nn.Module
     names: list[str]
-    """Of the units: tasks or scales."""
+    """Names of the units: tasks or scales."""
 
     def units(self, step: Step) -> list[Unit]:
-        """The micro-batches of an optimiser step, or of the validation; none where nothing is held out."""
+        """List the micro-batches of an optimiser step, or of validation; empty if nothing is held out."""
 
     def load(self, step: Step, unit: Unit) -> Batch:
-        """The tensors of a micro-batch."""
+        """Load the tensors of a micro-batch."""
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """The mean loss of a micro-batch."""
+        """Compute the mean loss of a micro-batch, a scalar."""
 
 
 class Packed(NamedTuple):
@@ -48,7 +48,7 @@ class Packed(NamedTuple):
 
 
 def pack(batch: Batch) -> Packed:
-    """The tensors of a micro-batch as one; none is empty."""
+    """Pack the tensors of a micro-batch into one; none is empty."""
     parts, layout = [], []
     for name, tensor in batch.items():
         data = tensor.contiguous().reshape(-1).view(torch.uint8)
@@ -58,7 +58,7 @@ def pack(batch: Batch) -> Packed:
 
 
 def unpack(packed: Packed) -> Batch:
-    """The tensors of a micro-batch, which share its memory."""
+    """Return the tensors of a micro-batch, which share its memory."""
     batch, start = {}, 0
     for name, dtype, shape in packed.layout:
         size = prod(shape) * dtype.itemsize
@@ -74,12 +74,12 @@ class WorkerBatches(Dataset[tuple[Step, Unit, Packed]]):
         self.objective, self.rank, self.size = objective, rank, size
 
     def __getitem__(self, item: tuple[Step, Unit]) -> tuple[Step, Unit, Packed]:
-        """Step, unit, tensors."""
+        """Load an item: step, unit, tensors."""
         step, unit = item
         return step, unit, pack(self.objective.load(step, unit))
 
     def items(self, steps: Iterable[Step]) -> Iterator[tuple[Step, Unit]]:
-        """What this worker has to do in some steps, in order."""
+        """List this worker's items of some steps, in order."""
         known: list[Unit] = []
         mine: list[Unit] = []
         for step in steps:
@@ -89,7 +89,7 @@ class WorkerBatches(Dataset[tuple[Step, Unit, Packed]]):
             yield from ((step, unit) for unit in mine)
 
     def loaded(self, steps: Iterable[Step], launch: LaunchConfig) -> Iterator[tuple[Step, Unit, Batch]]:
-        """The micro-batches of some steps, read ahead by as many processes as `launch` says."""
+        """Iterate over the micro-batches of some steps, read ahead by the processes `launch` sets."""
         loader: DataLoader[tuple[Step, Unit, Packed]] = DataLoader(
             self,
             batch_size=None,
@@ -109,11 +109,11 @@ class Waiting:
         self.seconds = 0.0
 
     def __iter__(self) -> Iterator[tuple[Step, Unit, Batch]]:
-        """The items."""
+        """Return this iterator."""
         return self
 
     def __next__(self) -> tuple[Step, Unit, Batch]:
-        """The next item, once it is there."""
+        """Wait for the next item and return it."""
         asked = time.monotonic()
         try:
             return next(self.items)

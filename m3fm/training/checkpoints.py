@@ -2,7 +2,7 @@
 
 Ray Train would keep them, too, but notes which there are in a file that it writes in place: a run that is
 killed in that moment cannot be gone on with. Here a checkpoint is known by a file of its own, which is
-written last and holds the digests of the others; whatever lacks it, or differs, is no checkpoint.
+written last and holds the digests of the others; whatever lacks it, or differs, is not a checkpoint.
 """
 
 import json
@@ -25,11 +25,11 @@ COMPLETE = "complete.json"
 
 
 NAME = re.compile(r"step-\d{8}")
-"""Of a checkpoint's folder."""
+"""Names of a checkpoint's folder."""
 
 
 def without_password(address: str) -> str:
-    """An address, or a text with one, that can be shown."""
+    """Hide the password in an address, or in a text with one."""
     return re.sub(r"//[^/@\s]*@", "//***@", address)
 
 
@@ -67,12 +67,12 @@ class Checkpoints:
             raise InputError(f"checkpoints cannot be kept at {without_password(where)}: {reason}") from error
 
     def found(self) -> list[Found]:
-        """All complete checkpoints, oldest first."""
+        """List all complete checkpoints, oldest first."""
         described = [self._described(info) for info in self._list()]
         return sorted((found for found in described if found is not None), key=lambda found: found.step)
 
     def best(self) -> Found | None:
-        """The checkpoint of the least validation loss; the newest one where none was validated."""
+        """Return the checkpoint of the least validation loss; the newest where none was validated."""
         found = self.found()
         scored = [one for one in found if one.score is not None]
         if scored:
@@ -155,12 +155,12 @@ class Checkpoints:
             self._fs.delete_dir(root)
 
     def _list(self) -> list[FileInfo]:
-        """Folders that are named as checkpoints are."""
+        """List the folders that are named as checkpoints are."""
         infos = self._fs.get_file_info(FileSelector(self._root, allow_not_found=True))
         return [info for info in infos if info.type is FileType.Directory and NAME.fullmatch(info.base_name)]
 
     def _described(self, info: FileInfo) -> Found | None:
-        """What a directory's last file says; None where there is none, or half of one."""
+        """Read a directory's last file; return None where it is missing or cut."""
         try:
             with self._fs.open_input_stream(f"{info.path}/{COMPLETE}") as file:
                 content: dict[str, Any] = json.loads(file.read())

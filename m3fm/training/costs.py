@@ -8,24 +8,24 @@ from m3fm.config.sections import TEXT, RunConfig
 
 
 def pretraining_costs(run: RunConfig) -> dict[str, float]:
-    """Seconds of one crop in pretraining, by scale."""
+    """Return the seconds of one crop in pretraining, by scale."""
     return _known_or_derived(run.launch.costs.pretrain, pretraining_operations(run))
 
 
 def task_costs(run: RunConfig) -> dict[str, float]:
-    """Seconds of one sample in multitask training, by scale, and TEXT for those without an image."""
+    """Return the seconds of one sample in multitask training, by scale, and TEXT without an image."""
     return _known_or_derived(run.launch.costs.train, task_operations(run))
 
 
 def _known_or_derived(measured: Mapping[str, float], operations: Mapping[str, float]) -> dict[str, float]:
-    """Measured costs, and for other scales their operations at the rate of the measured ones."""
+    """Return measured costs; for other scales, their operations at the measured rate."""
     rates = [measured[name] / count for name, count in operations.items() if name in measured]
     rate = median(rates) if rates else 1.0
     return {name: measured.get(name, rate * count) for name, count in operations.items()}
 
 
 def pretraining_operations(run: RunConfig) -> dict[str, float]:
-    """Floating-point operations of the transformers in one forward pass of the MAE, by scale."""
+    """Count the transformers' floating-point operations in one forward pass of the MAE, by scale."""
     model, mae = run.model, run.pretrain
     counts = {}
     for name, scale in model.scales.items():
@@ -37,7 +37,7 @@ def pretraining_operations(run: RunConfig) -> dict[str, float]:
 
 
 def task_operations(run: RunConfig) -> dict[str, float]:
-    """The same of M3FM with the longest texts, and with the further questions of a micro-batch."""
+    """Count those of M3FM with the longest texts and a micro-batch's further questions."""
     model, text = run.model, run.model.text
     reading = _transformer(text.max_tokens, text.width, text.depth)
     question = _transformer(text.max_question_tokens, text.width, text.depth)
@@ -53,5 +53,5 @@ def task_operations(run: RunConfig) -> dict[str, float]:
 
 
 def _transformer(tokens: int, width: int, depth: int) -> float:
-    """Matrix products of blocks (24 C^2 for each token) and their attention (4 N C for each)."""
+    """Count the products of blocks (24 C^2 a token) and their attention (4 N C a token)."""
     return float(depth * tokens * (24 * width**2 + 4 * tokens * width))

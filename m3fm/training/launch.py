@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a training keeps its checkpoints and logs its steps."""
+    """The place where a training keeps its checkpoints and logs its steps."""
 
     storage: str | None = None
     """Path or URI (s3://bucket/folder) that all workers reach; beside the output where not given."""
@@ -51,12 +51,12 @@ class ProgressActor:
         self.failure = reason
 
     def read(self) -> tuple[StepMetrics | None, str | None]:
-        """The last step's measures, and the reason of a failure."""
+        """Return the last step's measures, and the reason of a failure."""
         return self.row, self.failure
 
 
 def _board() -> "ActorHandle":
-    """A new board, on this node: it must not be lost with another one."""
+    """Make a board on this node: it must not be lost with another one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -94,7 +94,7 @@ NO_LOSSES = ("step", "lr", "gradient_norm", "samples_per_second", "data_wait", "
 
 
 def _said(row: StepMetrics) -> str:
-    """A step in words."""
+    """Describe a step in words."""
     losses = [v for k, v in row.items() if k not in NO_LOSSES and not k.startswith(VALIDATION)]
     parts = [f"loss {sum(losses) / len(losses):.3f}"]
     if "data_wait" in row:
@@ -240,7 +240,7 @@ def held(work: Path, out: Path) -> Iterator[None]:
 
 
 def _below(storage: str, folder: str) -> str:
-    """A folder below a path or URI, whose options stand behind a question mark."""
+    """Join a folder to a path or URI, whose options stand behind a question mark."""
     path, mark, options = storage.partition("?") if "://" in storage else (storage, "", "")
     return f"{path.rstrip('/')}/{folder}{mark}{options}"
 

@@ -38,7 +38,7 @@ StepMetrics = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """Where a worker stands, where its checkpoints are, and whom it tells."""
+    """A worker's rank, its checkpoints, and the actor that it reports to."""
 
     rank: int
     size: int
@@ -49,10 +49,10 @@ class Worker:
 
 
 class Stateful(Protocol):
-    """What has a state to save: the optimiser, the gradient scaler."""
+    """An object with a state to save: the optimiser, the gradient scaler."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The state."""
+        """Return the state."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the state."""
@@ -123,7 +123,7 @@ def accumulate(
     scaler: torch.amp.GradScaler,
     seed: int,
 ) -> tuple[Tensor, list[tuple[Unit, Tensor]]]:
-    """Forward and backward of a worker's micro-batches.
+    """Run a worker's micro-batches forward and backward.
 
     Gives sums of losses, counts of micro-batches and of samples, by name [3, n], and the loss of each
     micro-batch.
@@ -162,26 +162,26 @@ def validate(objective: Objective, launch: LaunchConfig, worker: Worker) -> Step
 def _loss(
     objective: Objective, unit: Unit, batch: Batch, device: torch.device, precision: str
 ) -> tuple[Tensor, int]:
-    """The loss of a micro-batch and how many samples it has."""
+    """Return the loss of a micro-batch and how many samples it has."""
     batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
     with torch.autocast(device.type, dtype=DTYPES.get(precision), enabled=precision in DTYPES):
         return objective.loss(unit, batch), len(next(iter(batch.values())))
 
 
 def mean_losses(names: list[str], losses: Tensor) -> StepMetrics:
-    """Sums and counts [2 or more, n] to means, of those that were there."""
+    """Divide sums by counts [2 or more, n]: means by name, of those with a count."""
     total, count = losses[:2]
     return {name: float(total[i] / count[i]) for i, name in enumerate(names) if count[i] > 0}
 
 
 def score(row: StepMetrics) -> float | None:
-    """The mean of a step's validation losses, if it has any."""
+    """Return the mean of a step's validation losses, if it has any."""
     losses = [value for name, value in row.items() if name.startswith(VALIDATION)]
     return sum(losses) / len(losses) if losses else None
 
 
 def _not_finite(each: list[tuple[Unit, Tensor]], worker: Worker) -> str:
-    """The micro-batches of any worker whose loss is not finite."""
+    """Name the micro-batches of any worker whose loss is not finite."""
     own = [unit for unit, loss in each if not torch.isfinite(loss)]
     gathered = [own for _ in range(worker.size)]
     if dist.is_initialized():
@@ -190,7 +190,7 @@ def _not_finite(each: list[tuple[Unit, Tensor]], worker: Worker) -> str:
 
 
 class Clock:
-    """How long a step takes, what of it is waiting for data, and the memory at its peak."""
+    """The seconds of a step, those spent waiting for data, and the peak memory."""
 
     def __init__(self, items: Waiting, device: torch.device) -> None:
         self.items, self.device = items, device
@@ -201,7 +201,7 @@ class Clock:
         self.began, self.waited = time.monotonic(), self.items.seconds
 
     def measured(self, samples: float) -> StepMetrics:
-        """Of the step that ends now, in which all workers together had so many samples."""
+        """Measure the step that ends now, with so many samples over all workers."""
         seconds = time.monotonic() - self.began
         return {
             "samples_per_second": samples / seconds,
@@ -211,7 +211,7 @@ class Clock:
 
 
 def _peak_memory(device: torch.device) -> int:
-    """The most bytes so far: of the GPU, else of this process."""
+    """Return the most bytes so far: of the GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # In kilobytes, but on macOS.
@@ -232,7 +232,7 @@ def save_state(
 
 
 def read_history(directory: Path) -> list[StepMetrics]:
-    """What was told of each step so far."""
+    """Read the metrics of each step so far."""
     return [json.loads(line) for line in (directory / "history.jsonl").read_text().splitlines()]
 
 

@@ -28,7 +28,7 @@ VOXEL_MM = (2.5, 0.7, 0.7)
 
 
 def measure_costs(run: RunConfig, device: torch.device, repeats: int) -> Costs:
-    """Seconds of one sample by scale, the median of `repeats` micro-batches after a first that warms up.
+    """Measure seconds per sample by scale: the median of `repeats` micro-batches after a warm-up.
 
     Volumes are drawn, texts are those of retrieval, and no data are loaded. On a CPU in float32, in seconds
     of the processor: those of all threads together.
@@ -63,7 +63,7 @@ def pretraining_steps(run: RunConfig, device: torch.device) -> Iterator[tuple[st
 
 
 def task_steps(run: RunConfig, device: torch.device) -> Iterator[tuple[str, int, Step]]:
-    """The same of tasks that are answered by no or yes: one for each scale, and one that reads text alone."""
+    """Yield steps of binary tasks: one for each scale, and one that reads text alone."""
     tasks = {name: _task(name, name) for name in run.model.scales} | {TEXT: _task(TEXT, None)}
     model = M3FM(run.model, tasks).to(device)
     _prepare(model, run)
@@ -88,7 +88,7 @@ def task_steps(run: RunConfig, device: torch.device) -> Iterator[tuple[str, int,
 
 
 def inputs(run: RunConfig, scale: str | None, samples: int) -> Batch:
-    """Drawn volumes of a scale, as `M3FM.forward` takes them; nothing without a scale."""
+    """Draw volumes of a scale, as `M3FM.forward` takes them; nothing without a scale."""
     if scale is None:
         return {}
     images, size = volumes(run.model.scales[scale], samples)
@@ -98,12 +98,12 @@ def inputs(run: RunConfig, scale: str | None, samples: int) -> Batch:
 
 
 def volumes(scale: Scale, samples: int) -> tuple[Tensor, Tensor]:
-    """Drawn volumes [B, 1, D, H, W] in [-1, 1] and voxel sizes [B, 3] in mm."""
+    """Draw volumes [B, 1, D, H, W] in [-1, 1] and voxel sizes [B, 3] in mm."""
     return torch.rand(samples, 1, *scale.shape) * 2 - 1, torch.tensor([VOXEL_MM]).expand(samples, -1)
 
 
 def timed(work: Callable[[], object], device: torch.device, repeats: int, warm_up: int) -> float:
-    """Median seconds of one call, each waited for; on a CPU, of the processor, whatever else it does."""
+    """Measure the median seconds of a call, each waited for; on a CPU, processor seconds."""
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     times = []
     for turn in range(warm_up + repeats):

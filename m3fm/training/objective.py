@@ -29,7 +29,7 @@ from m3fm.training.planner import TRAINING, VALIDATION, Unit, crop_units, task_u
 
 
 def _stream(seed: int, step: Step) -> list[int]:
-    """The beginning of a seed for what is drawn in a step."""
+    """Return the first part of the seed of a step's draws."""
     return [VALIDATION, seed, 0] if step is None else [TRAINING, seed, step]
 
 
@@ -52,11 +52,11 @@ class Pretraining:
         self.model: nn.Module = MAE(CTViT(run.model), run.pretrain, run.model.width)
 
     def units(self, step: Step) -> list[Unit]:
-        """As many units as the batch has micro-batches, each of a random scale; to validate, of all."""
+        """Draw a random scale for each micro-batch of the batch; validate on all scales."""
         return [] if step is None and not self.held_out else crop_units(step, self.config, self.costs)
 
     def load(self, step: Step, unit: Unit) -> Batch:
-        """Random crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
+        """Draw crops, resized by random factors per axis (voxel sizes follow), turned, windowed anew."""
         rng = np.random.default_rng([*_stream(self.seed, step), unit.index])
         drawn_from = self.held_out if step is None else self.series
         scale = self.scales[unit.name]
@@ -89,7 +89,7 @@ class Pretraining:
         }
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """Error of the masked cubes."""
+        """Compute the mean squared error of the masked cubes, a scalar."""
         return self.model(unit.name, batch["images"], batch["voxel_size"], batch["noise"], batch["slices"])
 
 
@@ -116,11 +116,11 @@ class Multitask:
         self.names = sorted({unit.name for unit in [*self._units, *self._validation]})
 
     def units(self, step: Step) -> list[Unit]:
-        """Every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
+        """Return every task in every step (paper: 12 samples for each of the 17, 768 for retrieval)."""
         return self._validation if step is None else self._units
 
     def load(self, step: Step, unit: Unit) -> Batch:
-        """Samples of one task, and questions of any task and of none for the Task ID predictor."""
+        """Draw samples of one task, and questions of any task and of none for the Task ID predictor."""
         rng = np.random.default_rng([*_stream(self.seed, step), list(TASKS).index(unit.name), unit.index])
         if step is None:
             draw = partial(self.held_out.validation_sample, unit.name, rng)
@@ -134,7 +134,7 @@ class Multitask:
         return {**batch, **{name: torch.from_numpy(array) for name, array in extra.items()}}
 
     def loss(self, unit: Unit, batch: Batch) -> Tensor:
-        """The task's loss, and that of knowing which task was asked for."""
+        """Add the task's loss and the weighted loss of the Task ID predictor: a scalar."""
         model, task = self.model, self.tasks[unit.name]
         assert isinstance(model, M3FM)
         logits, task_logits = model(unit.name, **model_inputs(batch))
@@ -149,5 +149,5 @@ class Multitask:
 
 
 def _asked(mqa: Mqa) -> list[Task]:
-    """The tasks of which there are questions."""
+    """List the tasks that have questions."""
     return [task for name, task in mqa.tasks.items() if task.kind == "retrieval" or mqa.rows[name]]

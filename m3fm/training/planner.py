@@ -26,7 +26,7 @@ class Unit:
 
 
 def task_units(tasks: Iterable[Task], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
-    """The micro-batches of tasks in one step of multitask training.
+    """List the micro-batches of tasks in one step of multitask training.
 
     `costs` are those of one sample by scale. Retrieval tasks share their batch (paper: 768 samples).
     """
@@ -39,19 +39,19 @@ def task_units(tasks: Iterable[Task], config: TrainConfig, costs: Mapping[str, f
 
 
 def validation_units(tasks: Iterable[Task], config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
-    """The micro-batches that tasks are validated with, as many of each."""
+    """List the micro-batches that tasks are validated with, as many of each."""
     return [unit for task in tasks for unit in _of_task(task, config.validation_batches, config, costs)]
 
 
 def _of_task(task: Task, count: int, config: TrainConfig, costs: Mapping[str, float]) -> list[Unit]:
-    """Micro-batches of a task, which share its loss."""
+    """List the micro-batches of a task, which share its loss."""
     weight = config.loss_weights.get(task.name, 1.0) / max(count, 1)
     cost = config.together(task.scale) * costs[task.scale or TEXT]
     return [Unit(task.name, index, weight, cost) for index in range(count)]
 
 
 def crop_units(step: int | None, config: PretrainConfig, costs: Mapping[str, float]) -> list[Unit]:
-    """The micro-batches of one step of pretraining, each of a scale chosen at random; None is the validation.
+    """List the micro-batches of one step of pretraining, each of a random scale; None is validation.
 
     `costs` are those of one crop, by scale. The validation has as many of each scale.
     """
@@ -66,7 +66,7 @@ def crop_units(step: int | None, config: PretrainConfig, costs: Mapping[str, flo
 
 
 def assign(units: Sequence[Unit], workers: int) -> list[list[Unit]]:
-    """Units for each worker, longest first to whoever has least: within 4/3 of the best possible step.
+    """Assign units to workers, longest first to the least loaded: within 4/3 of the best step.
 
     A function of its arguments alone, so all workers agree on it without a word.
     """
@@ -103,12 +103,12 @@ class Forecast:
         return self.step / max(self.even, self.whole)
 
     def to_dict(self) -> dict[str, float]:
-        """All of it, for JSON."""
+        """Return the whole plan, for JSON."""
         return asdict(self) | {"efficiency": self.efficiency, "over_best": self.over_best}
 
 
 def forecast(units: Sequence[Unit], workers: int) -> Forecast:
-    """What a step takes by its units' costs, without the reduction of gradients and the update."""
+    """Forecast a step by its units' costs, without the reduction of gradients and the update."""
     costs = sorted((unit.cost for unit in units), reverse=True)
     step = max(sum(unit.cost for unit in work) for work in assign(units, workers))
     # Of the k n + 1 longest units, some worker of n has k + 1, which are no shorter than the last k + 1.
@@ -118,7 +118,7 @@ def forecast(units: Sequence[Unit], workers: int) -> Forecast:
 
 
 def table(forecasts: Iterable[Forecast]) -> str:
-    """Forecasts in Markdown, a line for each number of workers."""
+    """Format forecasts in Markdown, a line for each number of workers."""
     lines = [
         "| workers | step | work / workers | efficiency | whole micro-batches | step / larger bound |",
         "|---:|---:|---:|---:|---:|---:|",

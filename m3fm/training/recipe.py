@@ -12,7 +12,7 @@ BLOCKS = "ctvit.encoder.blocks."
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear warm-up, then half a cosine down to nothing; a function of the step alone."""
+    """Compute linear warm-up, then half a cosine down to nothing; a function of the step alone."""
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup
     done = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -20,7 +20,7 @@ def learning_rate(config: OptimizerConfig, step: int) -> float:
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict[str, Any]]:
-    """Parameters by weight decay (none for biases, norms and embeddings) and by depth.
+    """Group parameters by weight decay (none for biases, norms and embeddings) and by depth.
 
     A block's learning rate is `layer_decay` times the next one's, from the heads down to the tokenizers.
     """

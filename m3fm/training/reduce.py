@@ -14,7 +14,7 @@ BUCKET_BYTES = 64 << 20
 
 
 def reduce_gradients(parameters: list[nn.Parameter], losses: Tensor) -> None:
-    """Sum gradients and losses over all workers, in place; a parameter that nobody touched has gradient zero.
+    """Sum gradients and losses [n] over all workers, in place; an untouched parameter has gradient zero.
 
     In buckets: each is on its way while the next one is filled, whoever has touched which parameter.
     """
@@ -32,7 +32,7 @@ def reduce_gradients(parameters: list[nn.Parameter], losses: Tensor) -> None:
 
 
 def _buckets(tensors: list[Tensor]) -> Iterator[list[Tensor]]:
-    """Tensors in order, as many together as fill a bucket."""
+    """Yield tensors in order, as many together as fill a bucket."""
     bucket: list[Tensor] = []
     for tensor in tensors:
         if bucket and sum(t.nbytes for t in bucket) + tensor.nbytes > BUCKET_BYTES:

@@ -28,7 +28,7 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
 
     What the job prints is printed here. Gives its exit code: 2 for bad input, 1 for other failures.
     Interrupted, this stops to follow, and the job goes on.
-    Raises InputError where there is no such cluster, or it refuses.
+    Raises InputError where the cluster does not answer, or refuses.
     """
     client = _client(address)
     with tempfile.TemporaryDirectory() as directory:

@@ -161,7 +161,7 @@ def test_lists_become_a_matrix_and_classes():
 
 def test_what_is_no_dataset_is_refused(curated, tmp_path):
     (tmp_path / "bundle.json").write_text("{}")
-    with pytest.raises(InputError, match="is no dataset"):
+    with pytest.raises(InputError, match="is not a dataset"):
         compare(curated, tmp_path)
 
 

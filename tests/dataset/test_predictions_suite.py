@@ -133,5 +133,5 @@ def test_what_is_no_table_of_predictions_is_refused(tmp_path, table, said):
     (tmp_path / "predictions.parquet").write_text("no table")
     with pytest.raises(InputError, match="cannot be read"):
         validate_predictions(tmp_path / "predictions.parquet", tmp_path / "validation")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is not a file"):
         validate_predictions(tmp_path / "none.parquet", tmp_path / "validation")

@@ -43,7 +43,7 @@ def _one_thread():
 
 @pytest.fixture(scope="module")
 def understood() -> dict[str, dict[str, str]]:
-    """By what is asked and by question, what is taken for what; "" is no task. All are new to the model."""
+    """By what is asked and by question, what is taken for what; "" is none. All are new to the model."""
     run = preset("tiny")
     schedule = run.train.optimizer.model_copy(update={"steps": STEPS})
     tokenizer = train_tokenizer(corpus(0, 1000), run.model.text.vocabulary)

@@ -81,9 +81,9 @@ def test_any_encoder_by_configuration(encoder, tmp_path):
 def test_a_directory_or_configuration_of_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match="holds no encoder of transformers"):
         TextTransformer(TextConfig(pretrained=tmp_path))
-    with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
+    with pytest.raises(InputError, match=r"text\.encoder is not a configuration"):
         TextTransformer(TextConfig(encoder={"model_type": "no-such-thing"}))
-    with pytest.raises(InputError, match=r"text\.encoder is no configuration"):
+    with pytest.raises(InputError, match=r"text\.encoder is not a configuration"):
         TextTransformer(TextConfig(encoder={"hidden_size": 48}))
     with pytest.raises(InputError, match=r"hidden_size.* expected int, got str"):
         TextTransformer(TextConfig(encoder={"model_type": "roberta", "hidden_size": "x"}))

@@ -64,8 +64,12 @@ def without_verb(path: Path) -> Iterator[str]:
 
 
 def without_shape(path: Path) -> Iterator[str]:
-    """Yield public functions that take or return arrays and name no shape."""
-    for node in functions(path):
+    """Yield public functions that take or return arrays and name no shape; an inner one is not public."""
+    found = list(functions(path))
+    inner = {id(child) for node in found for child in ast.walk(node) if child is not node}
+    for node in found:
+        if id(node) in inner:
+            continue
         text = ast.get_docstring(node) or ""
         given = [arg.annotation for arg in (*node.args.args, *node.args.kwonlyargs) if arg.annotation]
         annotations = [*given, *([node.returns] if node.returns else [])]

@@ -93,7 +93,7 @@ def test_whoever_follows_a_job_is_told_that_the_cluster_is_lost(runs):
 def test_the_reason_of_a_failing_job_reaches_the_caller(runs, dashboard):
     done = submitted(runs, dashboard, "train", str(runs.root / "nowhere"), str(runs.root / "failed"))
     assert done.returncode == 2, "bad input, as it would be here"
-    assert f"m3fm: {runs.root / 'nowhere'} is no directory" in done.stdout + done.stderr
+    assert f"m3fm: {runs.root / 'nowhere'} is not a directory" in done.stdout + done.stderr
     assert not (runs.root / "failed").exists()
 
 

@@ -28,7 +28,7 @@ def inside(space: str) -> tuple[str, ...]:
 def spaces() -> Iterator[None]:
     """Two network namespaces with a cable between them."""
     if shutil.which("ip") is None:
-        pytest.skip("network namespaces: there is no `ip` command")
+        pytest.skip("network namespaces: the `ip` command is missing")
     try:
         ip("netns", "add", "m3fm-test-probe")
         ip("netns", "del", "m3fm-test-probe")
