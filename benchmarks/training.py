@@ -4,8 +4,8 @@
 
 Multitask training of the tiny preset on a simulated dataset, or on the one given. Steps are timed from the
 third on, so the start of Ray and of the workers takes no part. Both are run in turn; a round's ratio is that
-of its two runs, and the median of the rounds' ratios is what counts. Workers on CPUs, with their loaders,
-have as many cores together as there are workers, so that one worker's loader does not use another core. With
+of its two runs, and the median of the rounds' ratios is what counts. Workers on CPUs, with the processes that
+load for them, have as many cores as there are workers: nothing of one worker uses another's core. With
 a GPU they have all: `--workers 1 --params large.yaml --dataset DIRECTORY` gives the data wait there.
 Needs Linux.
 """
@@ -72,7 +72,7 @@ def main() -> None:
             }
             for turn in range(chosen.rounds)
         ]
-    tell(run, rounds)
+    show_ratios(run, rounds)
 
 
 def simulated(root: Path, run: RunConfig) -> Path:
@@ -90,7 +90,7 @@ def build(dataset: Path, run: RunConfig, tokenizer: str, cores: set[int]) -> Obj
 
 
 def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: int, root: Path) -> Timed:
-    """Train for so many steps on so many workers, as MLflow is told of it."""
+    """Train for so many steps on so many workers, logged to MLflow."""
     optimizer = run.train.optimizer.model_copy(
         update={"steps": steps, "warmup": 1, "checkpoint_every": steps}
     )
@@ -118,7 +118,7 @@ def of_steps(uri: str, run_id: str, name: str) -> float:
     return median(metric.value for metric in history if metric.step >= WARM_UP)
 
 
-def tell(run: RunConfig, rounds: list[dict[int, Timed]]) -> None:
+def show_ratios(run: RunConfig, rounds: list[dict[int, Timed]]) -> None:
     """Print medians, and the ratio."""
     units = task_units(TASKS.values(), run.train, task_costs(run))
     print(f"\n{run.preset}, median of {len(rounds)} rounds")

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TextIO
 
-TOLD = re.compile(r"m3fm: (\w+): (.*)")
+STEP_LINE = re.compile(r"m3fm: (\w+): (.*)")
 """What `m3fm.pipeline.steps` says."""
 PROGRESS = re.compile(r" *[A-Za-z][\w ]* \d+/\d+\b.*")
 """How far a step is: `WHAT DONE/TOTAL`, and more (`m3fm.core.progress`)."""
@@ -72,12 +72,12 @@ class Screen(io.TextIOBase):
         if line:
             self.log.write(line + "\n")
             self.log.flush()
-        if told := TOLD.fullmatch(line):
-            self._told(told[1], told[2])
+        if step := STEP_LINE.fullmatch(line):
+            self._step(step[1], step[2])
         elif PROGRESS.fullmatch(line):
             self.show(self.current, line.strip(), transient=True)
 
-    def _told(self, step: str, what: str) -> None:
+    def _step(self, step: str, what: str) -> None:
         if what == "started":
             self.current = step
         run = self.runs.setdefault(step, StepRun(step))

@@ -96,6 +96,4 @@ def _show(found: dict[str, Any]) -> None:
     kept = found["kept"]
     typer.echo(f"kept: {kept['series']:,} series of {kept['patients']:,} patients, {kept['exams']:,} exams")
     if kept["unclear"]:
-        typer.echo(
-            f"{kept['unclear']:,} of them are reformats or projections: if those are axial, only headers tell"
-        )
+        typer.echo(f"{kept['unclear']:,} of them are reformats or projections: headers show which are axial")

@@ -17,7 +17,7 @@ LINE_SECONDS = 10.0
 
 @contextlib.contextmanager
 def tracked(what: str, total: int) -> Iterator[Advance]:
-    """Show how far some work of `total` parts is; gives the function to tell it with."""
+    """Show how far some work of `total` parts is; yields the function that reports it."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(what, total)
@@ -29,17 +29,17 @@ def tracked(what: str, total: int) -> Iterator[Advance]:
 
 
 def _lines(what: str, total: int) -> Advance:
-    told = time.monotonic()
+    shown = time.monotonic()
     first: tuple[int, float] | None = None
 
     def advance(done: int, note: str) -> None:
-        nonlocal told, first
+        nonlocal shown, first
         now = time.monotonic()
-        # Neither what an earlier run has done nor the time to start up tells how fast the work goes.
+        # Neither what an earlier run has done nor the time to start up shows how fast the work goes.
         first = first or (done, now)
-        if now - told < LINE_SECONDS and done < total:
+        if now - shown < LINE_SECONDS and done < total:
             return
-        told = now
+        shown = now
         left = (now - first[1]) / max(done - first[0], 1) * (total - done)
         parts = [f"{what} {done}/{total}", note, f"{left:.0f} s left" if first[0] < done < total else ""]
         print("   " + ", ".join(part for part in parts if part), file=sys.stderr, flush=True)

@@ -34,7 +34,7 @@ def ray_cluster(cpus: int) -> Iterator[None]:
     telemetry.switch_off()
     address = os.environ.get("RAY_ADDRESS")
     if address is None:
-        # Where Ray's processes die, who waits for them is told after half a minute.
+        # Where Ray's processes die, whoever waits for them gets an error after half a minute.
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "30")
         # Gradients of workers on this machine are no business of the network's.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")

@@ -59,7 +59,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
 
     The salt of all hashes is the environment's. Raises InputError where that is not the configured one, where
     the source has no series, where TotalSegmentator is asked for and not there, and where the dataset would
-    tell who its patients are. Interrupted, it goes on when it is called again.
+    identify its patients. Interrupted, it goes on when it is called again.
     """
     config = with_fingerprint(config)
     salt = check_fingerprint(config.salt_fingerprint)
@@ -264,17 +264,17 @@ def _exams(
     is remembered as what must not be leaked.
     """
     exams = []
-    told_of = source.exams()
-    for told in told_of:
-        patient = salt.hashed("patient", told.patient_id)
-        study = salt.hashed("study", told.study_uid) if told.study_uid else None
-        site = source.site(replace(examine.NOTHING_READ, patient_id=told.patient_id))
-        name = salt.hashed("exam", f"{patient} {told.timepoint}")
-        exams.append(Exam(name, site, replace(told, patient_id=patient, study_uid=study)))
-    leaks.add_table("the patients of its tables", in_tables({told.patient_id for told in told_of}, salt))
-    leaks.add_table(
-        "the studies of its tables", in_tables({t.study_uid for t in told_of if t.study_uid}, salt)
-    )
+    in_source = source.exams()
+    for record in in_source:
+        patient = salt.hashed("patient", record.patient_id)
+        study = salt.hashed("study", record.study_uid) if record.study_uid else None
+        site = source.site(replace(examine.NOTHING_READ, patient_id=record.patient_id))
+        name = salt.hashed("exam", f"{patient} {record.timepoint}")
+        exams.append(Exam(name, site, replace(record, patient_id=patient, study_uid=study)))
+    patients = {record.patient_id for record in in_source}
+    studies = {record.study_uid for record in in_source if record.study_uid}
+    leaks.add_table("the patients of its tables", in_tables(patients, salt))
+    leaks.add_table("the studies of its tables", in_tables(studies, salt))
     by_study = {(exam.patient, exam.record.study_uid): exam for exam in exams}
     by_year = {(exam.patient, exam.record.timepoint): exam for exam in exams}
     exam_of = {}
@@ -282,8 +282,8 @@ def _exams(
         patient, study, timepoint = record["patient"], record["study"], record["timepoint"]
         exam = by_study.get((patient, study)) or by_year.get((patient, timepoint))
         if exam is None:
-            untold = ExamRecord(patient_id=patient, timepoint=timepoint, study_uid=study)
-            exam = Exam(salt.hashed("exam", f"{patient} {study}"), record["site"], untold)
+            unlisted = ExamRecord(patient_id=patient, timepoint=timepoint, study_uid=study)
+            exam = Exam(salt.hashed("exam", f"{patient} {study}"), record["site"], unlisted)
             by_study[patient, study] = exam
             exams.append(exam)
         exam_of[record["series"]] = exam.id

@@ -40,7 +40,7 @@ NOTHING_READ = Series(
 )
 """A series of which no file was read."""
 _STORED = ("slices", "rows", "columns", "voxel_z", "voxel_y", "voxel_x")
-"""Columns that tell of the stored volume where there is one, and of the files where there is none."""
+"""Columns of the stored volume where there is one, and of the files otherwise."""
 
 
 def record_path(directory: Path, name: str) -> Path:

@@ -44,7 +44,7 @@ SERIES = (
 
 
 def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
-    """Return for each row of series.parquet whether its slices can be told apart by InstanceNumber."""
+    """Return for each row of series.parquet whether its slices have different InstanceNumbers."""
     return pc.not_equal(series["instance_first"], series["instance_last"])
 
 
@@ -79,9 +79,10 @@ def check_trainable(dataset: Path) -> None:
 def check_labelled(dataset: Path, tasks: Collection[str]) -> None:
     """Raise InputError where no training patient has a label of one of the tasks."""
     labels = pq.read_table(dataset / "labels.parquet", columns=["task"], filters=[("split", "=", "train")])
-    told = {*pc.unique(labels["task"]).to_pylist(), *(n for n, t in TASKS.items() if t.kind == "retrieval")}
+    retrieval = {name for name, task in TASKS.items() if task.kind == "retrieval"}
+    labelled = retrieval.union(pc.unique(labels["task"]).to_pylist())
     for name in tasks:
-        if name not in told:
+        if name not in labelled:
             raise InputError(f"{dataset} has no label of {name} for a training patient: leave the task out")
 
 

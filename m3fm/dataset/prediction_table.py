@@ -21,7 +21,7 @@ COLUMNS = (
     "model",
 )
 KEY = ["task", "exam", "side", "nodule", "question"]
-"""What tells one prediction from another."""
+"""The columns that distinguish predictions."""
 
 BESIDE = "tasks.json"
 """File beside a table whose predictions are of tasks that are not in `m3fm.clinical.tasks`."""

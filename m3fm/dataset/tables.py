@@ -120,7 +120,7 @@ KEYS = {
     "labels": ("exam", "task", "side", "nodule", "slice_number"),
     "splits": ("patient",),
 }
-"""The columns that tell the rows of a table apart, and by which they are sorted."""
+"""The columns that distinguish the rows of a table, and by which they are sorted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The gate between data and learning: Great Expectations decides, and says why in one line.
 
-`validation.json` tells the outcome, `data_docs` shows it; both are there after a refusal, too.
+`validation.json` holds the outcome, `data_docs` shows it; both are there after a refusal, too.
 """
 
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def _gate(
             "failures": failures,
             "warnings": [] if failures else warnings(),
         }
-        # The pages tell the time of day: sealed, they would make every validation another one. For the same
+        # The pages show the time of day: sealed, they would make every validation another one. For the same
         # reason they are here, and not in the dataset, whose version must depend on its data alone.
         seal(partial, "validation.json", manifest)
         context.build_data_docs()

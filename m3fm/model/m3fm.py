@@ -205,7 +205,7 @@ class M3FM(nn.Module):
     def predict(self, task: str, **inputs: Tensor | None) -> Tensor:
         """Return a task's probabilities [B, answers]; takes the arguments of `forward`, refuses what it does.
 
-        Raises ValueError for a voxel size that is none, too; `forward` does not wait for a device to tell.
+        Raises ValueError for a voxel size that is none, too; `forward` does not check it.
         """
         _check_voxel_size(inputs.get("voxel_size"))
         logits = cast(Output, self(task, **inputs)).logits

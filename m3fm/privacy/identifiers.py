@@ -2,8 +2,8 @@
 
 Every text, name, date and UID of a header counts, private ones included, but for those that a dataset keeps
 on purpose (KEPT). A value is compared word by word, so case, punctuation and the order of a name do not
-matter. Left out is what cannot be told from the dataset's own language: numbers under 10,000, texts under
-four letters (three for a name), and single words that stand in this program's own source.
+matter. Left out is what cannot be distinguished from the dataset's own language: numbers under 10,000, texts
+under four letters (three for a name), and single words that stand in this program's own source.
 """
 
 import functools
@@ -39,7 +39,7 @@ EACH_IMAGE_HAS_ONE = frozenset({"SOPInstanceUID", "ReferencedSOPInstanceUID"})
 STANDARD_UID = "1.2.840.10008."
 """How the UIDs of the DICOM standard itself begin."""
 
-NOT_IN_DATASETS = {"questions.py", "phrasing.py", "wordings.py", "foreign.py"}
+NOT_IN_DATASETS = Path(__file__).parents[1] / "questions"
 """Sources that hold the words of questions, thousands of everyday ones; a dataset has no questions."""
 
 LONGEST = 6
@@ -86,8 +86,8 @@ def in_headers(files: Iterable[Path], salt: Salt) -> Seen:
         elif element.VR in IDENTITIES or name in IDENTIFYING:
             identifying[name].update(form for text in texts for form in _forms(element.VR, text))
         else:
-            told = (form for text in texts for form in _forms(element.VR, text))
-            other[name].update(form for form in told if not _vocabulary().issuperset(form))
+            found = (form for text in texts for form in _forms(element.VR, text))
+            other[name].update(form for form in found if not _vocabulary().issuperset(form))
     return Seen(
         {name: _keyed(salt, forms) for name, forms in sorted(identifying.items()) if forms},
         {name: _keyed(salt, forms) for name, forms in sorted(other.items()) if forms},
@@ -199,6 +199,6 @@ def _tells(form: Sequence[str], shortest: int) -> bool:
 @functools.cache
 def _vocabulary() -> frozenset[str]:
     """Collect the words of this program's source: alone they may be a dataset's own."""
-    paths = (path for path in Path(__file__).parents[1].rglob("*.py") if path.name not in NOT_IN_DATASETS)
+    paths = (path for path in NOT_IN_DATASETS.parent.rglob("*.py") if NOT_IN_DATASETS not in path.parents)
     sources = (path.read_text(encoding="utf-8") for path in sorted(paths))
     return frozenset(word for source in sources for word in words(source) if word.isalpha())

@@ -57,7 +57,7 @@ class Leaks:
             places = [f"{name} in {where} ({count} times)" for (where, name), count in sorted(found.items())]
             more = f", and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
             raise InputError(
-                f"the dataset would tell who its patients are, and is not written: what the source has as"
+                f"the dataset would identify its patients, and is not written: what the source has as"
                 f" {', '.join(places[:SHOWN])}{more}; correct the source there, or its adapter"
             )
 

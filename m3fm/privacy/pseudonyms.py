@@ -1,7 +1,7 @@
 """The salt of a dataset: the secret that hashes of patients, exams and series cannot be guessed without.
 
 It comes from the environment variable M3FM_SALT and goes nowhere but into hashes. What configurations, keys
-of caches and logs hold is its fingerprint, which tells two salts apart and gives neither away.
+of caches and logs hold is its fingerprint, which distinguishes two salts and gives neither away.
 """
 
 import functools
@@ -79,7 +79,7 @@ def with_fingerprint(config: CurateConfig) -> CurateConfig:
 
 
 def with_salt(run: RunConfig) -> RunConfig:
-    """Fill in the salt's fingerprint, so that the run's digest and the keys of its steps tell salts apart."""
+    """Fill in the salt's fingerprint, so that the run's digest and its steps' keys distinguish salts."""
     return run.model_copy(update={"curate": with_fingerprint(run.curate)})
 
 

@@ -16,7 +16,7 @@ from m3fm.core.artifacts import seal, written_whole
 from m3fm.core.progress import tracked
 from m3fm.simulate.course import draw_course
 from m3fm.simulate.dicom import axial_slices, localizer_slices, write_series
-from m3fm.simulate.exam import Exam
+from m3fm.simulate.exam import SimulatedExam
 from m3fm.simulate.faults import FAULTS
 from m3fm.simulate.lesions import draw_findings
 from m3fm.simulate.people import Person
@@ -101,7 +101,9 @@ def write_patient(images: Path, config: SimulateConfig, number: int) -> Written:
     return Written(rows, digests, broken, candidate)
 
 
-def write_exam(folder: Path, person: Person, exam: Exam, seed: list[int]) -> dict[str, tuple[int, str]]:
+def write_exam(
+    folder: Path, person: Person, exam: SimulatedExam, seed: list[int]
+) -> dict[str, tuple[int, str]]:
     """Draw an exam and write its series; return the number of images and the digest of each series."""
     canvas = draw_chest(exam.anatomy, exam.grid, np.random.default_rng([*seed, 8]))
     draw_findings(canvas, exam.findings, [*seed, 9], exam.timepoint)

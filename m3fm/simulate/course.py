@@ -6,7 +6,7 @@ import numpy as np
 
 from m3fm.config.sections import SimulateConfig
 from m3fm.simulate.anatomy import draw_anatomy
-from m3fm.simulate.exam import Exam, plan_exam
+from m3fm.simulate.exam import SimulatedExam, plan_exam
 from m3fm.simulate.findings import ExamFindings, draw_abnormalities, draw_nodules, nodules_at
 from m3fm.simulate.outcomes import Outcome, draw_outcome
 from m3fm.simulate.people import Person, draw_person
@@ -22,7 +22,7 @@ class Course:
 
     person: Person
     outcome: Outcome
-    exams: list[Exam]
+    exams: list[SimulatedExam]
 
 
 def draw_course(config: SimulateConfig, number: int) -> Course:

@@ -11,12 +11,12 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from m3fm.core.files import text_digest
-from m3fm.simulate.exam import STUDY_DATES, Exam, SeriesPlan
+from m3fm.simulate.exam import STUDY_DATES, SeriesPlan, SimulatedExam
 from m3fm.simulate.faults import HU_OFFSET, Slice
 from m3fm.simulate.people import Person
 
 
-def axial_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
+def axial_slices(exam: SimulatedExam, hu: NDArray[np.int16]) -> list[Slice]:
     """Return the slices of a volume [slice, row, column], from the feet to the head."""
     grid = exam.grid
     step, row, column = grid.voxel_size
@@ -33,7 +33,7 @@ def axial_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
     ]
 
 
-def localizer_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
+def localizer_slices(exam: SimulatedExam, hu: NDArray[np.int16]) -> list[Slice]:
     """Return the localizer of a volume [slice, row, column]: the front view and, at T0, the side view.
 
     The views are means along rows and along columns.
@@ -60,7 +60,12 @@ def localizer_slices(exam: Exam, hu: NDArray[np.int16]) -> list[Slice]:
 
 
 def write_series(
-    folder: Path, slices: list[Slice], person: Person, exam: Exam, plan: SeriesPlan, rng: np.random.Generator
+    folder: Path,
+    slices: list[Slice],
+    person: Person,
+    exam: SimulatedExam,
+    plan: SeriesPlan,
+    rng: np.random.Generator,
 ) -> str:
     """Write the files of a series into a new folder; their names do not reveal their order.
 
@@ -119,7 +124,7 @@ def _encode(template: bytes, part: Slice, plan: SeriesPlan) -> bytes:
     return whole[: int(len(whole) * part.fraction_written)]
 
 
-def _common_tags(person: Person, exam: Exam, plan: SeriesPlan) -> Dataset:
+def _common_tags(person: Person, exam: SimulatedExam, plan: SeriesPlan) -> Dataset:
     """Return the DICOM tags that all slices of a series share."""
     scanner, kernel = exam.scanner, plan.kernel
     dataset = Dataset()
@@ -175,7 +180,7 @@ def image_type(plan: SeriesPlan) -> str:
     return "ORIGINAL\\PRIMARY\\" + ("LOCALIZER" if plan.kernel is None else "AXIAL")
 
 
-def description(exam: Exam, plan: SeriesPlan) -> str:
+def description(exam: SimulatedExam, plan: SeriesPlan) -> str:
     """Return a SeriesDescription in NLST's form: fields between commas, OPL a localizer, OPA axial."""
     make = exam.scanner.manufacturer[:2].upper()
     model = exam.scanner.model.replace(" ", "").upper()[:6]

@@ -8,7 +8,7 @@ from pydicom.uid import generate_uid
 from m3fm.config.sections import SimulateConfig
 from m3fm.simulate.anatomy import Anatomy
 from m3fm.simulate.faults import FAULTS
-from m3fm.simulate.findings import ExamFindings, Nodule
+from m3fm.simulate.findings import ExamFindings, SimulatedNodule
 from m3fm.simulate.people import Person
 from m3fm.simulate.phantom import ABOVE_MM, BELOW_MM, Grid
 from m3fm.simulate.scanner import SCANNERS, Kernel, Scanner
@@ -29,7 +29,7 @@ class SeriesPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exam:
+class SimulatedExam:
     """The exam of a patient at T0, T1 or T2."""
 
     timepoint: int
@@ -47,7 +47,7 @@ class Exam:
     findings: ExamFindings
     series: tuple[SeriesPlan, ...]
 
-    def slice_number(self, nodule: Nodule) -> int:
+    def slice_number(self, nodule: SimulatedNodule) -> int:
         """Return the InstanceNumber of the slice through the middle of a nodule; 1 is the most cranial."""
         z = nodule.centre(self.anatomy)[0]
         index = round((z - self.grid.origin[0]) / self.grid.voxel_size[0])
@@ -62,7 +62,7 @@ def plan_exam(
     day: int,
     config: SimulateConfig,
     rng: np.random.Generator,
-) -> Exam:
+) -> SimulatedExam:
     """Choose the patient's position in the scanner, and the series, some of them broken."""
     anatomy = anatomy.breathed(rng)
     slices = int(rng.integers(config.slices[0], config.slices[1] + 1))
@@ -71,7 +71,7 @@ def plan_exam(
     y, x = (round(float(rng.normal(0, 3)), 1) for _ in range(2))
     corner = -pixel * (config.rows - 1) / 2
     identity = [str(config.seed), str(person.pid), str(timepoint)]
-    return Exam(
+    return SimulatedExam(
         timepoint=timepoint,
         day=day,
         study_uid=_uid("study", identity),

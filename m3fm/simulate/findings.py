@@ -87,7 +87,7 @@ LARGEST_MM = 44
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nodule:
+class SimulatedNodule:
     """A nodule in one exam; codes are NLST's."""
 
     number: int
@@ -121,7 +121,7 @@ class ExamFindings:
 
     severity: dict[str, float]
     """Severity, 0.6 to 1.0, by the name of an abnormality that is present."""
-    nodules: tuple[Nodule, ...]
+    nodules: tuple[SimulatedNodule, ...]
     covid_tested: bool
 
 
@@ -141,16 +141,18 @@ def draw_abnormalities(person: Person, rng: np.random.Generator) -> list[dict[st
     return exams
 
 
-def draw_nodules(anatomy: Anatomy, abnormalities: set[str], rng: np.random.Generator) -> list[Nodule]:
+def draw_nodules(
+    anatomy: Anatomy, abnormalities: set[str], rng: np.random.Generator
+) -> list[SimulatedNodule]:
     """Draw up to three nodules as first seen, apart from each other and from the abnormalities."""
-    nodules: list[Nodule] = []
+    nodules: list[SimulatedNodule] = []
     for number in range(1, 1 + int(rng.choice(4, p=[0.30, 0.35, 0.24, 0.11]))):
         low, high = choose(LONG_MM, rng)
         long_mm = int(rng.integers(low, high + 1))
         margin = choose(MARGINS, rng)
         nodules.append(
             _place(
-                Nodule(
+                SimulatedNodule(
                     number=number,
                     lobe=choose(LOBES, rng),
                     place=(0.0, 0.0, 0.0),
@@ -171,8 +173,12 @@ def draw_nodules(anatomy: Anatomy, abnormalities: set[str], rng: np.random.Gener
 
 
 def _place(
-    nodule: Nodule, anatomy: Anatomy, others: list[Nodule], abnormalities: set[str], rng: np.random.Generator
-) -> Nodule:
+    nodule: SimulatedNodule,
+    anatomy: Anatomy,
+    others: list[SimulatedNodule],
+    abnormalities: set[str],
+    rng: np.random.Generator,
+) -> SimulatedNodule:
     """Place a nodule at random in its lobe where it has room, or else where it has the most room."""
     places = rng.uniform((0.05, -0.95, -0.95), (0.98, 0.95, 0.95), size=(6000, 3)).astype(np.float32)
     z, y, x = (places * (anatomy.length, anatomy.half_depth, anatomy.half_width)).T.astype(np.float32)
@@ -189,14 +195,14 @@ def _place(
 
 
 def nodules_at(
-    exam: int, nodules: list[Nodule], growing: int | None, rng: np.random.Generator
-) -> list[Nodule]:
+    exam: int, nodules: list[SimulatedNodule], growing: int | None, rng: np.random.Generator
+) -> list[SimulatedNodule]:
     """Return the nodules as they are at an exam; `growing` is the number of the one that is a cancer."""
     seen = [nodule for nodule in nodules if nodule.first_exam <= exam]
     return [_grown(nodule, exam - nodule.first_exam, nodule.number == growing, rng) for nodule in seen]
 
 
-def _grown(nodule: Nodule, years: int, cancer: bool, rng: np.random.Generator) -> Nodule:
+def _grown(nodule: SimulatedNodule, years: int, cancer: bool, rng: np.random.Generator) -> SimulatedNodule:
     fraction = float(rng.uniform(1.15, 1.35)) ** years if cancer else 1.0
     return replace(
         nodule,

@@ -16,7 +16,7 @@ from m3fm.simulate.findings import (
     SMOOTH,
     SPICULATED,
     ExamFindings,
-    Nodule,
+    SimulatedNodule,
 )
 from m3fm.simulate.phantom import WATER, Canvas, coronaries
 from m3fm.simulate.shapes import Array, cover, intersection
@@ -139,7 +139,7 @@ DENSITY = {GROUND_GLASS: -560.0, FLUID: 10.0, FAT: -90.0, OTHER: 220.0}
 SOLID = 45.0
 
 
-def draw_nodule(canvas: Canvas, nodule: Nodule, rng: np.random.Generator) -> None:
+def draw_nodule(canvas: Canvas, nodule: SimulatedNodule, rng: np.random.Generator) -> None:
     """Draw a nodule with partial volume: a half-filled voxel is halfway between nodule and surroundings."""
     centre = nodule.centre(canvas.anatomy)
     reach = 1.05 * nodule.long_mm + canvas.edge
@@ -172,7 +172,7 @@ def _voxel_means(samples: Array) -> Array:
 
 
 def _nodule_shape(
-    nodule: Nodule, z: Array, y: Array, x: Array, rng: np.random.Generator
+    nodule: SimulatedNodule, z: Array, y: Array, x: Array, rng: np.random.Generator
 ) -> tuple[Array, Array | float]:
     """Compute how full of nodule each sample is, 0 to 1, and its density in HU; the origin is the centre."""
     cosine, sine = np.float32(np.cos(nodule.angle)), np.float32(np.sin(nodule.angle))

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 
-from m3fm.simulate.findings import FAT, GROUND_GLASS, MIXED, Nodule
+from m3fm.simulate.findings import FAT, GROUND_GLASS, MIXED, SimulatedNodule
 
 
-def lung_rads(nodules: Iterable[Nodule], timepoint: int) -> int:
+def lung_rads(nodules: Iterable[SimulatedNodule], timepoint: int) -> int:
     """Return the Lung-RADS category of an exam, 1 to 4: the highest of its nodules', 1 without nodules.
 
     Sizes are those of version 1.1, simplified: without growth and 4X; 4A and 4B are both 4.
@@ -13,7 +13,7 @@ def lung_rads(nodules: Iterable[Nodule], timepoint: int) -> int:
     return max((_category(nodule, nodule.first_exam == timepoint > 0) for nodule in nodules), default=1)
 
 
-def _category(nodule: Nodule, new: bool) -> int:
+def _category(nodule: SimulatedNodule, new: bool) -> int:
     mean = (nodule.long_mm + nodule.short_mm) / 2
     if nodule.attenuation == FAT:
         return 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from m3fm.simulate.anatomy import LINGULA, LLL, LUL, RLL, RML, RUL
-from m3fm.simulate.findings import EXAMS, LOBES, Nodule
+from m3fm.simulate.findings import EXAMS, LOBES, SimulatedNodule
 from m3fm.simulate.people import Person, choose
 
 SPREAD_DAYS = 2180
@@ -69,7 +69,9 @@ class Outcome:
     """Last day on which the patient was known to be alive, or the day of death."""
 
 
-def draw_outcome(person: Person, nodules: list[Nodule], calcium: float, rng: np.random.Generator) -> Outcome:
+def draw_outcome(
+    person: Person, nodules: list[SimulatedNodule], calcium: float, rng: np.random.Generator
+) -> Outcome:
     """Draw the outcome of a patient with these nodules and this severity of coronary calcium (0: none)."""
     planned = int(rng.choice([1, 2, 3], p=[0.26, 0.36, 0.38]))
     first = int(rng.integers(3, 45))
@@ -92,7 +94,7 @@ def draw_outcome(person: Person, nodules: list[Nodule], calcium: float, rng: np.
     )
 
 
-def cancer_log_odds(person: Person, nodules: list[Nodule]) -> float:
+def cancer_log_odds(person: Person, nodules: list[SimulatedNodule]) -> float:
     """Compute the log-odds of lung cancer in six years: the worst nodule, smoking, family, lung disease."""
     worst = max((nodule.suspicion for nodule in nodules), default=-0.5)
     clinical = (
@@ -120,7 +122,9 @@ def _day(first: int, log_odds: float, rng: np.random.Generator) -> int:
     return first + 25 + int(SPREAD_DAYS * rng.beta(1.0, 1.1 + 0.25 * np.clip(log_odds, 0, 4)))
 
 
-def _cancer(person: Person, nodules: list[Nodule], first: int, rng: np.random.Generator) -> Cancer | None:
+def _cancer(
+    person: Person, nodules: list[SimulatedNodule], first: int, rng: np.random.Generator
+) -> Cancer | None:
     log_odds = cancer_log_odds(person, nodules)
     if not _happens(log_odds, rng):
         return None

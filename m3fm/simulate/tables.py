@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from m3fm.simulate.dicom import description, image_type
-from m3fm.simulate.exam import Exam
+from m3fm.simulate.exam import SimulatedExam
 from m3fm.simulate.findings import ABNORMALITIES, EXAMS
 from m3fm.simulate.lungrads import lung_rads
 from m3fm.simulate.outcomes import LUNG_CANCER_CAUSE, TUMOUR_PLACES, Cancer, Outcome
@@ -49,7 +49,7 @@ TABLES = ("prsn", "screen", "ctab", "ctabc", "canc", "ct_image", "covid", "lungr
 
 
 def patient_rows(
-    person: Person, outcome: Outcome, exams: list[Exam], numbers_of_images: Mapping[str, int]
+    person: Person, outcome: Outcome, exams: list[SimulatedExam], numbers_of_images: Mapping[str, int]
 ) -> dict[str, list[CsvRow]]:
     """Return a patient's rows by table; `numbers_of_images` are by SeriesInstanceUID."""
     rows: dict[str, list[CsvRow]] = {name: [] for name in TABLES}
@@ -121,7 +121,7 @@ def _study_year(day: int) -> int:
     return min(day // 365, 7)
 
 
-def _prsn(person: Person, outcome: Outcome, exams: list[Exam]) -> CsvRow:
+def _prsn(person: Person, outcome: Outcome, exams: list[SimulatedExam]) -> CsvRow:
     cancer, death = outcome.cancer, outcome.death
     row: CsvRow = {
         "pid": person.pid,
@@ -177,7 +177,7 @@ def _canc(person: Person, cancer: Cancer) -> CsvRow:
     }
 
 
-def _can_scr(cancer: Cancer | None, exams: list[Exam]) -> int:
+def _can_scr(cancer: Cancer | None, exams: list[SimulatedExam]) -> int:
     """Return can_scr: the cancer followed a positive or a negative screen, or came over a year later."""
     if cancer is None:
         return 0
@@ -186,14 +186,14 @@ def _can_scr(cancer: Cancer | None, exams: list[Exam]) -> int:
     return 1 if exams[-1].findings.nodules else 2
 
 
-def _isolated_result(exam: Exam) -> int:
+def _isolated_result(exam: SimulatedExam) -> int:
     """Return the result of the exam alone: positive with a nodule, else negative with or without findings."""
     if exam.findings.nodules:
         return 4
     return 3 if exam.findings.severity.keys() - {"covid19"} else 1
 
 
-def _compared_result(exam: Exam, exams: list[Exam]) -> int:
+def _compared_result(exam: SimulatedExam, exams: list[SimulatedExam]) -> int:
     """Return the result compared with earlier exams: a positive one may show no significant change."""
     alone = _isolated_result(exam)
     earlier = [other for other in exams if other.timepoint < exam.timepoint]
@@ -214,7 +214,7 @@ def _not_screened(outcome: Outcome, timepoint: int) -> int:
     return 15
 
 
-def _screen(exam: Exam) -> CsvRow:
+def _screen(exam: SimulatedExam) -> CsvRow:
     filters = [plan.kernel.filter_code for plan in exam.series if plan.kernel is not None]
     columns: list[Code] = [*filters, MISSING, MISSING]
     return {
@@ -228,7 +228,7 @@ def _screen(exam: Exam) -> CsvRow:
     }
 
 
-def _abnormalities(exam: Exam) -> list[CsvRow]:
+def _abnormalities(exam: SimulatedExam) -> list[CsvRow]:
     rows: list[CsvRow] = [
         {
             "dataset_version": VERSION,
@@ -253,7 +253,7 @@ def _abnormalities(exam: Exam) -> list[CsvRow]:
     return rows
 
 
-def _comparison(exam: Exam, earlier: list[Exam]) -> list[CsvRow]:
+def _comparison(exam: SimulatedExam, earlier: list[SimulatedExam]) -> list[CsvRow]:
     """Return a row for each nodule, compared with the exam before; none for the first exam."""
     if not earlier:
         return []
@@ -277,7 +277,7 @@ def _comparison(exam: Exam, earlier: list[Exam]) -> list[CsvRow]:
     return rows
 
 
-def _images(exam: Exam, numbers_of_images: Mapping[str, int]) -> list[CsvRow]:
+def _images(exam: SimulatedExam, numbers_of_images: Mapping[str, int]) -> list[CsvRow]:
     step, pixel, _ = exam.grid.voxel_size
     rows: list[CsvRow] = []
     for plan in exam.series:

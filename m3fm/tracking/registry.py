@@ -5,7 +5,7 @@ it was made of, and the digest of every file of its bundle. The record has a dig
 one run and one version for it. Every stage of `register` finds what an interrupted call left and goes on;
 the version is made last, in one transaction with its tags, so whatever has a version is complete.
 
-MLflow is told through its client alone: nothing of a model is pickled, a bundle is a directory of artifacts.
+MLflow is reached through its client: nothing of a model is pickled, a bundle is a directory of artifacts.
 """
 
 import contextlib

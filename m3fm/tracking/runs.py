@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 FLUSH_SECONDS = 10.0
-"""How old a step may become before MLflow is told of it."""
+"""How old a step may become before it is logged."""
 
 RUN = "run.json"
 """The run that an interrupted call goes on with, beside its output."""
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 def _client(uri: str) -> "MlflowClient":
     telemetry.switch_off()
-    # A server that is away for a while must not hold up training: what it misses is told later.
+    # A server that is away for a while must not hold up training: what it misses is logged later.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     from mlflow import MlflowClient
@@ -97,17 +97,17 @@ def followed(logged: tuple[str, str] | None) -> Iterator[None]:
 
 
 def _set_status(uri: str, run_id: str, status: str) -> None:
-    """Say how a run goes, RUNNING, FINISHED or FAILED, if MLflow is there to hear it."""
+    """Log the status of a run, RUNNING, FINISHED or FAILED, if MLflow answers."""
     from mlflow.exceptions import MlflowException
 
     try:
         _client(uri).update_run(run_id, status=status)
     except MlflowException as error:
-        logger.warning("MLflow was not told that run %s is %s: %s", run_id, status, error)
+        logger.warning("MLflow did not log that run %s is %s: %s", run_id, status, error)
 
 
-def tell(uri: str, run_id: str, measures: Mapping[str, float]) -> None:
-    """Log what came of a run, if MLflow is there to hear it."""
+def log_metrics(uri: str, run_id: str, measures: Mapping[str, float]) -> None:
+    """Log the metrics of a finished run, if MLflow answers."""
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
 
@@ -116,34 +116,34 @@ def tell(uri: str, run_id: str, measures: Mapping[str, float]) -> None:
         metrics = [Metric(name, value, moment, 0) for name, value in measures.items()]
         _client(uri).log_batch(run_id, metrics=metrics)
     except MlflowException as error:
-        logger.warning("MLflow was not told what came of run %s: %s", run_id, error)
+        logger.warning("MLflow did not log the metrics of run %s: %s", run_id, error)
 
 
 class Steps:
-    """Tells MLflow of a run's steps, in requests that it takes whole or not at all."""
+    """The log of a run's steps, in requests that MLflow takes whole or not at all."""
 
     def __init__(self, uri: str, run_id: str) -> None:
         self._client, self._run_id = _client(uri), run_id
         self._last: int | None = None
         """The last step that MLflow knows; None until it was asked."""
         self._rows: list[dict[str, float]] = []
-        self._told = time.monotonic()
+        self._flushed = time.monotonic()
 
     def add(self, row: Mapping[str, float]) -> None:
         """Take the measures of a step, of which one is its number, `step`; a step that is known is left out.
 
-        A run that goes on after an interruption tells of all steps so far and does some again; they come out
+        A run that goes on after an interruption logs all steps so far and does some again; they come out
         the same.
         """
         self._rows.append({**row, "time": time.time()})
-        if time.monotonic() - self._told > FLUSH_SECONDS:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
     def flush(self) -> None:
-        """Tell MLflow of all steps so far; where it is not there, they wait."""
+        """Log all steps so far; where MLflow does not answer, they wait."""
         from mlflow.exceptions import MlflowException
 
-        self._told = time.monotonic()
+        self._flushed = time.monotonic()
         try:
             if self._last is None:
                 self._last = int(self._client.get_run(self._run_id).data.metrics.get("step", -1))
@@ -156,7 +156,7 @@ class Steps:
                 self._last = int(rows[-1]["step"])
                 del self._rows[: len(rows)]
         except MlflowException as error:
-            logger.warning("MLflow is told later of %d steps: %s", len(self._rows), error)
+            logger.warning("MLflow gets %d steps later: %s", len(self._rows), error)
 
     def _at_once(self) -> list[dict[str, float]]:
         """Take the next steps that fit into one request."""

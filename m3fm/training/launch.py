@@ -32,7 +32,7 @@ class Place:
     storage: str | None = None
     """Path or URI (s3://bucket/folder) that all workers reach; beside the output where not given."""
     mlflow: str | None = None
-    """Address of the MLflow that has the experiment; none is told where not given."""
+    """Address of the MLflow that has the experiment; without one, nothing is logged."""
 
 
 class ProgressActor:
@@ -42,7 +42,7 @@ class ProgressActor:
         self.row: StepMetrics | None = None
         self.failure: str | None = None
 
-    def tell(self, row: StepMetrics) -> None:
+    def report(self, row: StepMetrics) -> None:
         """Take the measures of the last step."""
         self.row = row
 
@@ -124,15 +124,15 @@ def fit(
         context = ray.train.get_context()
         steps = runs.Steps(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
 
-        def tell(row: StepMetrics, durable: bool) -> None:
-            board.tell.remote(row)
+        def report(row: StepMetrics, durable: bool) -> None:
+            board.report.remote(row)
             if steps is not None:
                 steps.add(row)
                 if durable:
                     steps.flush()
 
         rank, size = context.get_world_rank(), context.get_world_size()
-        worker = Worker(rank, size, ray.train.torch.get_device(), checkpoints, tell)
+        worker = Worker(rank, size, ray.train.torch.get_device(), checkpoints, report)
         try:
             train(build(), config, launch, worker)
         except FloatingPointError as error:

@@ -33,7 +33,7 @@ VALIDATION = "validation/"
 """Before the names of losses that are not of the training."""
 
 StepMetrics = dict[str, float]
-"""What there is to tell of a step: `step`, the losses by name, and how fast it went."""
+"""The metrics of a step: `step`, the losses by name, and its speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Worker:
     size: int
     device: torch.device
     checkpoints: Checkpoints
-    tell: Callable[[StepMetrics, bool], None]
+    report: Callable[[StepMetrics, bool], None]
     """The first worker calls it after each step; True where a checkpoint follows."""
 
 
@@ -76,7 +76,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
     history = restore(worker.checkpoints, model, stateful)
     if worker.rank == 0:
         for row in history:
-            worker.tell(row, False)
+            worker.report(row, False)
     steps = range(len(history), config.steps)
     items = Waiting(WorkerBatches(objective, worker.rank, worker.size).loaded(steps, launch))
     clock = Clock(items, worker.device)
@@ -108,7 +108,7 @@ def train(objective: Objective, config: OptimizerConfig, launch: LaunchConfig, w
                 raise FloatingPointError(f"step {step}: the loss of {bad} is not finite")
             history[-1] |= validation
         if worker.rank == 0:
-            worker.tell({**history[-1], **measured}, due)
+            worker.report({**history[-1], **measured}, due)
             if due:
                 save = partial(save_state, model=model, stateful=stateful, history=history)
                 worker.checkpoints.save(step + 1, score(history[-1]), save)
@@ -221,7 +221,7 @@ def _peak_memory(device: torch.device) -> int:
 def save_state(
     directory: Path, model: nn.Module, stateful: Mapping[str, Stateful], history: list[StepMetrics]
 ) -> None:
-    """Write all that a later start needs: weights, optimiser and scaler, and what was told of each step.
+    """Write all that a later start needs: weights, optimiser and scaler, and the metrics of each step.
 
     The rest is a function of the configuration and the step, as nothing random has a state of its own:
     schedule, plan, the position in the data, and what every worker draws.

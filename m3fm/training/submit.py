@@ -79,7 +79,7 @@ def _client(address: str) -> "JobSubmissionClient":
     try:
         from ray.job_submission import JobSubmissionClient
 
-        logging.disable(logging.INFO)  # Ray tells of every package that it sends
+        logging.disable(logging.INFO)  # Ray logs every package that it sends
         return JobSubmissionClient(address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())

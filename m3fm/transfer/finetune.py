@@ -138,7 +138,7 @@ def finetune(
                 content = report.write(partial, task, found.cases, folds, found_by, about)
                 seal(partial, "finetuning.json", {**content, "inputs": inputs})
                 if logged is not None:
-                    runs.tell(*logged, report.measures(content["table"]))
+                    runs.log_metrics(*logged, report.measures(content["table"]))
         shutil.rmtree(work)
 
 

@@ -19,7 +19,7 @@ from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
 from m3fm.dataset.validate import validate
-from m3fm.privacy.identifiers import in_headers, in_tables
+from m3fm.privacy.identifiers import _vocabulary, in_headers, in_tables
 from m3fm.privacy.leaks import Leaks
 from m3fm.privacy.pseudonyms import Salt
 
@@ -292,3 +292,8 @@ def test_a_dataset_and_its_data_docs_say_nothing_of_the_source(images, curated, 
         page.write("<p>Doe, 100200</p>")
     leaked = pages[0].relative_to(tmp_path / "validation").as_posix()
     assert f"in {leaked}" in refusal(leaks, tmp_path / "validation")
+
+
+def test_words_of_questions_alone_are_not_a_dataset_s_own():
+    assert {"emphysema", "lobe"} <= _vocabulary()
+    assert not {"chocolate", "femur", "brazil"} & _vocabulary()

@@ -5,6 +5,7 @@ public functions on arrays name a shape in brackets, as in "[D, H, W]"; nothing 
 """
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -29,9 +30,15 @@ def sources() -> Iterator[Path]:
         yield from sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith("test_"))
 
 
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    """Parse a source, once."""
+    return ast.parse(path.read_text())
+
+
 def fragments(path: Path) -> Iterator[str]:
     """Yield docstrings (of attributes, too) that begin like a fragment."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         body = getattr(node, "body", [])
         for number, part in enumerate(body if isinstance(body, list) else []):
             if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)):
@@ -43,11 +50,7 @@ def fragments(path: Path) -> Iterator[str]:
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Yield every function and method."""
-    yield from (
-        n
-        for n in ast.walk(ast.parse(path.read_text()))
-        if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    yield from (n for n in ast.walk(tree(path)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def _is_property(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

@@ -22,7 +22,15 @@ from m3fm.ct.geometry import Rejected
 from m3fm.simulate import simulate
 from m3fm.simulate.cohort import write_exam
 from m3fm.simulate.course import draw_course
-from m3fm.simulate.findings import ABNORMALITIES, FAT, GROUND_GLASS, MIXED, SMOOTH, SOFT_TISSUE, Nodule
+from m3fm.simulate.findings import (
+    ABNORMALITIES,
+    FAT,
+    GROUND_GLASS,
+    MIXED,
+    SMOOTH,
+    SOFT_TISSUE,
+    SimulatedNodule,
+)
 from m3fm.simulate.lungrads import lung_rads
 from m3fm.simulate.transfer import BY_FINDING, draw_candidate, write_transfer
 
@@ -471,7 +479,7 @@ def test_the_cancer_is_the_most_suspicious_nodule_and_grows(many):
     ],
 )
 def test_lung_rads(long_mm, short_mm, attenuation, first_exam, timepoint, category):
-    nodule = Nodule(
+    nodule = SimulatedNodule(
         number=1,
         lobe=1,
         place=(0.5, 0.0, -0.5),

@@ -56,16 +56,16 @@ def silent(row: StepMetrics, durable: bool) -> None:
 
 
 def worker(
-    rank: int, size: int, directory: Path, tell: Callable[[StepMetrics, bool], None] = silent
+    rank: int, size: int, directory: Path, report: Callable[[StepMetrics, bool], None] = silent
 ) -> Worker:
     checkpoints = Checkpoints(str(directory / "checkpoints"), 2, {"a": "test"})
-    return Worker(rank, size, torch.device("cpu"), checkpoints, tell)
+    return Worker(rank, size, torch.device("cpu"), checkpoints, report)
 
 
-def run(rank: int, size: int, directory: Path, tell: Callable[[StepMetrics, bool], None] = silent) -> None:
+def run(rank: int, size: int, directory: Path, report: Callable[[StepMetrics, bool], None] = silent) -> None:
     if size > 1:
         dist.init_process_group("gloo", f"file://{directory}.store", rank=rank, world_size=size)
-    train(Toy(), OPTIMIZER, LaunchConfig(), worker(rank, size, directory, tell))
+    train(Toy(), OPTIMIZER, LaunchConfig(), worker(rank, size, directory, report))
 
 
 def last(directory: Path) -> Path:
@@ -119,8 +119,8 @@ def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -
         def loss(self, unit: Unit, batch: Batch) -> Tensor:
             return 4.0 * super().loss(unit, batch)
 
-    def started(directory: Path, tell: Callable[[StepMetrics, bool], None] = silent) -> None:
-        train(Steep(), OPTIMIZER, LaunchConfig(precision="float16"), worker(0, 1, directory, tell))
+    def started(directory: Path, report: Callable[[StepMetrics, bool], None] = silent) -> None:
+        train(Steep(), OPTIMIZER, LaunchConfig(precision="float16"), worker(0, 1, directory, report))
 
     def interrupt(row: StepMetrics, durable: bool) -> None:
         if row["step"] == 5:

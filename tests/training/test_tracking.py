@@ -66,7 +66,7 @@ def test_a_run_s_end_and_what_came_of_it_are_told(registry: Registry):
         raise KeyboardInterrupt
     assert registry.client.get_run(run_id).info.status == "FAILED"
     with runs.followed((registry.uri, run_id)):
-        runs.tell(registry.uri, run_id, {"auc/ct": 0.75})
+        runs.log_metrics(registry.uri, run_id, {"auc/ct": 0.75})
     run = registry.client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc/ct": 0.75})
 
