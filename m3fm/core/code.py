@@ -47,7 +47,7 @@ DISTRIBUTIONS = {
 }
 """Libraries whose version decides a result, by the name they are imported by; pydicom with its decoders."""
 WITHOUT_EFFECT = frozenset(
-    {"grimp", "idc_index", "idc_index_data", "mlflow", "pydantic", "ray", "rich", "yaml"}
+    {"grimp", "idc_index", "idc_index_data", "markupsafe", "mlflow", "pydantic", "ray", "rich", "yaml"}
 )
 """Libraries that move, check or show what others compute: another version of them gives the same result."""
 

@@ -1,6 +1,6 @@
-"""What changed from one dataset to another: patients, exams, series, nodules, splits, and labels by task.
+"""Changes from one dataset to another: patients, exams, series, nodules, splits, and labels by task.
 
-Everything is counted on columns, so millions of labels take seconds.
+Everything is computed on columns, so millions of labels take seconds.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ MOST_CLASSES = max(len(TASKS[name].answers) for name in SCREENING)
 
 
 class Pair:
-    """A table of two datasets, with the rows of both that have the same key beside each other."""
+    """One table of two datasets, with rows of the same key paired."""
 
     def __init__(self, before: Path, after: Path, name: str) -> None:
         key = list(KEYS[name])
@@ -39,16 +39,16 @@ class Pair:
         old, new = joined["before"], joined["after"]
         both = pc.and_(old.is_valid(), new.is_valid())
         self.rows_before, self.rows_after = old.filter(both), new.filter(both)
-        """Indices of the rows of both, in either table."""
+        """Row numbers, in each table, of the rows that both have."""
         self.removed = self.before.take(old.filter(new.is_null()))
         self.added = self.after.take(new.filter(old.is_null()).sort())
 
     def values(self, column: str) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
-        """Return a column in the rows of both, before and after."""
+        """Return a column of the paired rows, before and after."""
         return self.before[column].take(self.rows_before), self.after[column].take(self.rows_after)
 
     def differs(self, column: str) -> NDArray[np.bool_]:
-        """Mark the rows of both in which a column differs: bool [rows]."""
+        """Return which of the paired rows differ in a column, [rows]."""
         first, second = self.values(column)
         if pa.types.is_list(first.type):
             return np.array([a != b for a, b in zip(first.to_pylist(), second.to_pylist())], bool)
@@ -56,7 +56,7 @@ class Pair:
         return np.asarray(pc.coalesce(pc.not_equal(first, second), null_in_one))
 
     def summary(self) -> Changes:
-        """Count rows that came and went, name them, and count by column the others that differ."""
+        """Count the rows, name those added and removed, and count the paired rows that differ, by column."""
         names = [name for name in self.before.column_names if name not in self.key]
         differing = {name: int(self.differs(name).sum()) for name in names if name in self.after.column_names}
         return {
@@ -69,7 +69,7 @@ class Pair:
 
 
 def compare(before: Path, after: Path) -> Changes:
-    """Compare two datasets; return everything that changed, as plain values.
+    """Return everything that changed from one dataset to the other, as values that JSON can hold.
 
     Raises InputError where one of them is not a dataset.
     """
@@ -116,7 +116,7 @@ def _names(rows: pa.Table, key: list[str]) -> list[str]:
 
 
 def _moves(pair: Pair, *columns: str) -> list[dict[str, str]]:
-    """List the rows of both in which a column changed: names, and values before and after."""
+    """List the paired rows in which one of the columns changed: name, values before, values after."""
     moved = np.flatnonzero(np.any([pair.differs(column) for column in columns], axis=0))
     sides = [[pair.values(column)[side].take(moved).to_pylist() for column in columns] for side in (0, 1)]
     names = _names(pair.before.take(pair.rows_before.take(moved)), pair.key)
@@ -125,13 +125,13 @@ def _moves(pair: Pair, *columns: str) -> list[dict[str, str]]:
 
 
 def _other_volume(series: Pair) -> pa.Array:
-    """Return the rows (after) of series kept in both with other voxels."""
+    """Return row numbers, in the table after, of the series kept in both datasets with different voxels."""
     kept = [np.asarray(pc.equal(status, "kept")) for status in series.values("status")]
     return series.rows_after.filter(pa.array(kept[0] & kept[1] & series.differs("digest")))
 
 
 def _labels(before: Path, after: Path) -> Changes:
-    """Count by task the labels that came, went and changed, by class before and after."""
+    """Count the labels added, removed and changed by task, with their classes before and after."""
     pair = Pair(before, after, "labels")
     sides = {"before": pair.before, "after": pair.after, "added": pair.added, "removed": pair.removed}
     counts = {side: _counted(_tasks(table), classes(table)) for side, table in sides.items()}
@@ -161,12 +161,12 @@ def _labels(before: Path, after: Path) -> Changes:
 
 
 def _tasks(labels: pa.Table) -> NDArray[np.int64]:
-    """Return the index of each row's task among the 17."""
+    """Return the index of each row's task in SCREENING, [rows]."""
     return np.asarray(pc.index_in(labels["task"], pa.array(SCREENING))).astype(np.int64)
 
 
 def _counted(*indices: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count each combination of a task and classes."""
+    """Count each combination of a task and classes, [tasks, classes, ...]."""
     shape = (len(SCREENING), *[MOST_CLASSES] * (len(indices) - 1))
     flat = np.ravel_multi_index(indices, shape)
     return np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)

@@ -1,7 +1,7 @@
-"""What every dataset must meet before anything learns from it: one suite per table, and one for leaks.
+"""Expectations that a dataset must meet before training: one suite per table, and one for leaks.
 
-A dataset with one wrong row is refused, with one exception: numbers typed by people are wrong now and then
-in every trial, so 99 of 100 must be plausible.
+A dataset with one wrong row is refused, with one exception: every trial has some mistyped numbers, so only
+99 of 100 must be plausible.
 """
 
 import math
@@ -22,7 +22,7 @@ Expectation = Any
 
 HASH = r"^[0-9a-f]{16}$"
 PHI = r"(?:\d+\.){4}\d|(?:19|20)\d\d-?[01]\d-?[0-3]\d|\^"
-"""Looks of a UID, a date, a DICOM name."""
+"""Pattern of a UID, a date or a DICOM person name."""
 KEPT_LIMITS: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("voxel_z", "voxel_y", "voxel_x"), SPACING_MM),
     "oblique_degrees": (0, MAX_OBLIQUE_DEGREES),
@@ -35,9 +35,9 @@ KEPT_LIMITS: dict[str, tuple[float, float]] = {
     "soft_fraction": (LEAST_SOFT, 1),
     "jump_hu": (0, MOST_JUMP_HU),
 }
-"""What the geometry record of a kept series may say."""
+"""Limits of the values in the geometry record of a kept series."""
 REJECTED_FOR = {"gap": "gaps", "duplicate_slices": "duplicates"}
-"""Reasons that a count in the geometry record must bear out."""
+"""Reasons for rejection, and the count in the geometry record that must confirm each."""
 PLAUSIBLE_FRACTION = 0.99
 
 ROW_NAMES = {
@@ -46,19 +46,19 @@ ROW_NAMES = {
     "identities": ("kind", "id"),
     "predictions": ("task", "exam", "side", "nodule"),
 }
-"""The columns by which a suite names the rows at fault."""
+"""Columns that identify the faulty rows of a suite."""
 
 _KEPT = Column("status") == "kept"
 _REJECTED = Column("status") == "rejected"
 
 
 def column_suite() -> list[Expectation]:
-    """Expect in every table its columns, of the right types, and no other: those may hold anything."""
+    """Expect exactly the columns of each table, with their types: an unknown column could hold anything."""
     return [gxe.ExpectColumnPairValuesToBeEqual(column_A="type", column_B="type_found")]
 
 
 def suites(series_seen: int) -> dict[str, list[Expectation]]:
-    """List the expectations of each table, leaks first, given the number of series curation saw."""
+    """Return the expectations of each table, leaks first; curation found `series_seen` series."""
     return {
         "identities": _identities(),
         "series": _series(series_seen),
@@ -70,31 +70,31 @@ def suites(series_seen: int) -> dict[str, list[Expectation]]:
 
 
 def one_of(column: str, values: Any, condition: Any = None) -> Expectation:
-    """Expect every value to be one of some; a null is not looked at."""
+    """Expect each value to be one of `values`; nulls are ignored."""
     return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(values), row_condition=condition)
 
 
 def true(column: str, condition: Any = None) -> Expectation:
-    """Expect every value to be true."""
+    """Expect each value to be true; nulls are ignored."""
     return one_of(column, [True], condition)
 
 
 def equal(column: str, other: str, condition: Any = None) -> Expectation:
-    """Expect two columns to be equal in every row; a null on one side is a difference."""
+    """Expect two columns to be equal in each row; a null on one side is a difference."""
     return gxe.ExpectColumnPairValuesToBeEqual(
         column_A=column, column_B=other, ignore_row_if="neither", row_condition=condition
     )
 
 
 def between(column: str, low: float, high: float, condition: Any = None, mostly: float = 1.0) -> Expectation:
-    """Expect every value, or most, in a range that includes its ends."""
+    """Expect each value, or the fraction `mostly` of them, to be in a range that includes its ends."""
     return gxe.ExpectColumnValuesToBeBetween(
         column=column, min_value=low, max_value=high, row_condition=condition, mostly=mostly
     )
 
 
 def _not_less(column: str, other: str) -> Expectation:
-    """Expect one column not less than another in every row where both are known."""
+    """Expect `column` to be at least `other` in each row that has both."""
     return gxe.ExpectColumnPairValuesAToBeGreaterThanB(
         column_A=column, column_B=other, or_equal=True, ignore_row_if="either_value_is_missing"
     )
@@ -105,7 +105,7 @@ def _hashes(*columns: str) -> list[Expectation]:
 
 
 def without_phi(*columns: str) -> list[Expectation]:
-    """Expect no text that looks like a UID, a date or a name as DICOM writes it."""
+    """Expect no text that looks like a UID, a date or a DICOM person name."""
     return [gxe.ExpectColumnValuesToNotMatchRegex(column=column, regex=PHI) for column in columns]
 
 
@@ -213,7 +213,7 @@ def _splits() -> list[Expectation]:
 
 
 def _identities() -> list[Expectation]:
-    """Expect no patient, exam, series or scan in two splits; no exam or series of two patients."""
+    """Expect each patient, exam, series and scan in one split only, and exams and series of one patient."""
     return [
         one_of("splits", [1]),
         one_of("patients", [1], Column("kind").is_in(["exam", "series"])),

@@ -1,7 +1,7 @@
-"""What a dataset's tables are measured by: beside each table's columns, columns that can be checked.
+"""Measurements of a dataset's tables, as additional columns that Great Expectations can check.
 
-Great Expectations looks at one column or a pair of columns of one table. What concerns other tables, files
-or the shape of a list is made a column here; the expectations themselves stand in `expectations.py`.
+Great Expectations checks one column or a pair of columns of one table. What depends on other tables, on files
+or on the shape of a list becomes a column here; the expectations themselves are in `expectations.py`.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ Tables = dict[str, pd.DataFrame]
 
 
 def columns(dataset: Path) -> pd.DataFrame:
-    """List each column that a table should have or has: table, column, type, type_found.
+    """List each column that a table has or should have: table, column, type, type_found.
 
     Raises InputError where a table is missing or unreadable.
     """
@@ -47,10 +47,10 @@ def columns(dataset: Path) -> pd.DataFrame:
 
 
 def measured(dataset: Path) -> Tables:
-    """Read the tables of a dataset whose columns are right, and add what is measured of them.
+    """Read the tables of a dataset whose columns are known to be right, and add the measurements.
 
-    Beside the five there is `identities`: one row for every patient, exam, series and scan (the same
-    voxels), with the number of splits and of patients that it is found with in all tables together.
+    A sixth table, `identities`, has one row for every patient, exam, series and scan (the same voxels), with
+    the number of splits and of patients that it occurs with in all tables together.
     """
     labels = pq.read_table(dataset / "labels.parquet")
     tables = {name: pd.read_parquet(dataset / f"{name}.parquet") for name in SCHEMAS if name != "labels"}
@@ -88,7 +88,7 @@ def _identities(tables: Tables) -> pd.DataFrame:
 
 
 def _series(dataset: Path, series: pd.DataFrame) -> pd.DataFrame:
-    """Measure boxes in their volumes, shapes by table and by file, and the preferred series."""
+    """Add whether boxes lie in the volume, its shape by table and by file, and counts of preferred series."""
     shape = series[["slices", "rows", "columns"]].fillna(0).to_numpy(int)
     preferred = series["preferred"].groupby(series["exam"]).transform("sum")
     return series.assign(
@@ -110,7 +110,7 @@ def _inside(boxes: pd.Series, shapes: np.ndarray) -> list[bool]:
 
 
 def _volume_shape(path: Path) -> str:
-    """Read the shape of a volume file by its header and length, "none" where it is not whole."""
+    """Return the shape of a volume file by its header and length, "none" where it is missing or damaged."""
     try:
         return " x ".join(map(str, open_volume(path).shape))
     except InputError:
@@ -123,7 +123,7 @@ def _nodules(nodules: pd.DataFrame) -> pd.DataFrame:
 
 
 def _labels(labels: pa.Table, tables: Tables) -> pd.DataFrame:
-    """Measure the labels' lists, and join what the other tables say."""
+    """Replace the lists of the labels by measurements, and add columns from the other tables."""
     series, nodules = tables["series"], tables["nodules"].drop_duplicates(["exam", "number"])
     rows = labels.drop_columns(["label", "mask"]).to_pandas()
     imaged = rows["exam"].isin(series.loc[series["status"] == "kept", "exam"])

@@ -25,6 +25,7 @@ from m3fm.config.sections import AugmentConfig
 from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.ct import store, transforms
+from m3fm.dataset.instance_numbers import has_instance_numbers
 from m3fm.dataset.rows import Grouped, LabelledRow, Rows
 from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
 from m3fm.questions.grammar import task_id_questions
@@ -41,23 +42,6 @@ SERIES = (
     "left_lung", "right_lung", "both_lungs", "heart",
 )  # fmt: skip
 """Columns of series.parquet that a sample is made of."""
-
-
-def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
-    """Return for each row of series.parquet whether its slices have different InstanceNumbers."""
-    return pc.not_equal(series["instance_first"], series["instance_last"])
-
-
-def unfound_nodules(dataset: Path) -> int:
-    """Count the nodules whose slice cannot be found: no kept series of their exam has InstanceNumbers."""
-    columns = ["exam", "status", "instance_first", "instance_last"]
-    series = pq.read_table(dataset / "series.parquet", columns=columns)
-    kept = series.filter(pc.equal(series["status"], "kept"))
-    nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", "slice_number"])
-    placed = nodules.filter(pc.is_valid(nodules["slice_number"]))
-    imaged = pc.is_in(placed["exam"], kept["exam"].combine_chunks())
-    numbered = pc.is_in(placed["exam"], kept.filter(has_instance_numbers(kept))["exam"].combine_chunks())
-    return int(pc.sum(pc.and_not(imaged, numbered), min_count=0).as_py())
 
 
 def dataset_facts(dataset: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The table of predictions, by m3fm or any other system: one row per sample and question."""
+"""The table of predictions, made by m3fm or another system: one row per sample and question."""
 
 from pathlib import Path
 
@@ -21,19 +21,22 @@ COLUMNS = (
     "model",
 )
 KEY = ["task", "exam", "side", "nodule", "question"]
-"""The columns that distinguish predictions."""
+"""Columns that identify a prediction."""
 
 BESIDE = "tasks.json"
-"""File beside a table whose predictions are of tasks that are not in `m3fm.clinical.tasks`."""
+"""File beside a table that describes the tasks which are not in `m3fm.clinical.tasks`."""
 
 
 def known_tasks(path: Path) -> dict[str, Task]:
-    """Return the tasks that a table may predict: ours, and those that a file beside it describes."""
+    """Return the tasks that a table may predict: those of M3FM, and those that a file beside it describes.
+
+    Raises InputError where that file does not describe tasks.
+    """
     beside = path.with_name(BESIDE)
     if not beside.is_file():
         return TASKS
     try:
         found = TypeAdapter(list[Task]).validate_json(beside.read_text())
     except ValueError as error:
-        raise InputError(f"{beside} describes no tasks: {' '.join(str(error).split())}") from error
+        raise InputError(f"{beside} does not describe tasks: {' '.join(str(error).split())}") from error
     return {**TASKS, **{task.name: task for task in found}}

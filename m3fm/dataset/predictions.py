@@ -1,7 +1,7 @@
-"""The table of predictions, by m3fm or any other system: what it must meet before it is compared.
+"""Expectations that a table of predictions must meet before it is compared, whichever system made it.
 
 One row per sample and question: exam, patient, task, side, nodule, question, probabilities, label, mask,
-split, model. Other systems' answers are compared by writing the same table.
+split, model. To compare another system with m3fm, write its answers as such a table.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from m3fm.dataset.tables import SPLITS
 LISTS = ("probabilities", "label", "mask")
 DIGITS = 3
 TOLERANCE = 1e-3
-"""How far the probabilities of a choice may be from 1 together: other systems round."""
+"""Largest difference between 1 and the sum of a choice's probabilities, since other systems round."""
 
 
 def _facts(tasks: Mapping[str, Task]) -> pd.DataFrame:
@@ -39,7 +39,7 @@ def _facts(tasks: Mapping[str, Task]) -> pd.DataFrame:
 
 
 def suite(tasks: Mapping[str, Task] = TASKS) -> list[Any]:
-    """List the expectations of a table of predictions of some tasks."""
+    """Return the expectations of a table of predictions for `tasks`."""
     choice, hazard, digits = (Column("loss") == loss for loss in ("softmax", "hazard", "digits"))
     return [
         gxe.ExpectTableRowCountToBeBetween(min_value=1),
@@ -67,7 +67,7 @@ def suite(tasks: Mapping[str, Task] = TASKS) -> list[Any]:
 
 
 def measured(path: Path, tasks: Mapping[str, Task] = TASKS) -> pd.DataFrame:
-    """Read a table of predictions, and replace its lists by what is measured of them.
+    """Read a table of predictions, and replace its lists by measurements.
 
     Raises InputError where the file is not such a table.
     """
@@ -110,5 +110,5 @@ def _read(path: Path) -> pa.Table:
         kind = table.schema.field(name).type
         if (name in LISTS) != (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
             expected = "lists of numbers" if name in LISTS else "one value in each row"
-            raise InputError(f"{path}: the column {name} holds {kind}, and should hold {expected}")
+            raise InputError(f"{path}: the column {name} holds {kind}, but should hold {expected}")
     return table

@@ -1,8 +1,8 @@
-"""The tables of a dataset: their columns, and their rows out of curated series and exams.
+"""The tables of a dataset: their columns, and their rows from curated series and exams.
 
-Identifiers are salted hashes by the time they come here. Rows are sorted and the schemas fixed, so the same
-rows make the same bytes. In series.parquet a rejected series has what was measured of it, null for what was
-not, empty texts and no boxes.
+Identifiers that arrive here are salted hashes already. Rows are sorted and schemas are fixed, so the same
+rows give the same bytes. In series.parquet, a rejected series has the measurements that could be made, null
+for the others, empty texts and no boxes.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -24,7 +24,7 @@ from m3fm.ct.plausible import HuFigures
 SCHEMA_VERSION = 3
 SPLITS = ("train", "val", "test")
 ROWS_AT_ONCE = 20_000
-"""Rows that are turned into columns together."""
+"""Number of rows that are converted to columns together."""
 
 Record = dict[str, Any]
 
@@ -46,7 +46,7 @@ _KINDS: dict[Any, pa.DataType] = {
     list[float] | None: _NUMBERS,
 }
 MEASURED = {field.name: _KINDS[field.type] for record in (Geometry, HuFigures) for field in fields(record)}
-"""Columns of series.parquet: what is measured of every series, kept or not, as far as it goes."""
+"""Columns of series.parquet with measurements, made for every series, kept or not, as far as possible."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "series": _schema(
@@ -111,7 +111,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "splits": _schema(patient=_TEXT, split=_TEXT),
 }
-"""Columns and types of each table, by the name of its file."""
+"""Columns and types of each table, by file name without suffix."""
 
 KEYS = {
     "series": ("series",),
@@ -120,12 +120,12 @@ KEYS = {
     "labels": ("exam", "task", "side", "nodule", "slice_number"),
     "splits": ("patient",),
 }
-"""The columns that distinguish the rows of a table, and by which they are sorted."""
+"""Columns that identify the rows of a table, and by which they are sorted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exam:
-    """One exam; `record` holds hashes for the patient and the study, and is empty for one without tables."""
+    """One exam; `record` has hashes for patient and study, and nothing else where tables lack the exam."""
 
     id: str
     site: str
@@ -138,9 +138,9 @@ class Exam:
 
 
 def write_table(directory: Path, name: str, rows: Iterable[Record]) -> pa.Table:
-    """Write a table of the dataset, sorted by its key; gives the table.
+    """Write a table of the dataset, sorted by its key, and return it.
 
-    Rows become columns a batch at a time, so millions of them need not be there at once.
+    Rows are converted to columns in batches, so millions of them need not be in memory at once.
     """
     schema, remaining = SCHEMAS[name], iter(rows)
     batches = []
@@ -153,7 +153,7 @@ def write_table(directory: Path, name: str, rows: Iterable[Record]) -> pa.Table:
 
 
 def exam_row(exam: Exam, source: str, split: str) -> Record:
-    """Make the row of exams.parquet; a clinical element that is not known is null."""
+    """Return the row of exams.parquet; unknown clinical elements are null."""
     return {
         "exam": exam.id,
         "patient": exam.patient,
@@ -166,7 +166,7 @@ def exam_row(exam: Exam, source: str, split: str) -> Record:
 
 
 def nodule_rows(exam: Exam, split: str) -> Iterator[Record]:
-    """Make the rows of nodules.parquet."""
+    """Yield the rows of nodules.parquet."""
     for nodule in exam.record.nodules:
         yield {
             "exam": exam.id,
@@ -185,7 +185,7 @@ def nodule_rows(exam: Exam, split: str) -> Iterator[Record]:
 
 
 def label_rows(exam: Exam, split: str, imaged: bool) -> Iterator[Record]:
-    """Make the rows of labels.parquet; without a kept series (`imaged`), of text tasks alone."""
+    """Yield the rows of labels.parquet; without a kept series (`imaged`), only those of text-only tasks."""
     for label in _labels(exam.record, split):
         if imaged or TASKS[label["task"]].scale is None:
             yield {"exam": exam.id, "patient": exam.patient, "split": split, **label}
@@ -226,7 +226,7 @@ def _risk(task: str, risk: Risk, side: str = "") -> Record:
 
 
 def _nodule_labels(nodule: Nodule) -> Iterator[Record]:
-    """Label presence and characteristics of a nodule, if its place is known."""
+    """Yield presence and characteristics of a nodule, if its lobe and slice are known."""
     if nodule.lobe is None or nodule.slice_number is None:
         return
     place = (lung_of(nodule.lobe), nodule.number, nodule.slice_number)
@@ -235,11 +235,11 @@ def _nodule_labels(nodule: Nodule) -> Iterator[Record]:
 
 
 def _cancer_labels(risk: Risk, cancer_side: str | None, split: str) -> Iterator[Record]:
-    """Label cancer, one row per lung.
+    """Yield one row per lung.
 
-    To learn from, the lung without the cancer is healthy for as long as the patient was watched, and
-    patients whose cancer has no known side are left out. For testing both lungs have the patient's label,
-    because the patient's risk is the larger one of the two.
+    For training and validation, the lung without the cancer is healthy for the whole follow-up, and patients
+    whose cancer has no known side are left out. For testing, both lungs have the patient's label, because
+    the patient's risk is the larger of the two.
     """
     healthy = Risk(labels=(0,) * len(risk.labels), mask=risk.mask)
     if split == "test" or not any(risk.labels):

@@ -1,6 +1,6 @@
-"""The gate between data and learning: Great Expectations decides, and says why in one line.
+"""The gate between data and training: Great Expectations checks, and each failure is reported in one line.
 
-`validation.json` holds the outcome, `data_docs` shows it; both are there after a refusal, too.
+`validation.json` records the outcome and `data_docs` shows it; both are written after a refusal, too.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest
 from m3fm.dataset import measures
 from m3fm.dataset.columns import HAZARDS, classes
-from m3fm.dataset.mqa import unfound_nodules
+from m3fm.dataset.instance_numbers import unfound_nodules
 from m3fm.dataset.prediction_table import known_tasks
 from m3fm.dataset.tables import SPLITS
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
     from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult
 
 ROWS_NAMED = 3
-"""Rows that a refusal names."""
+"""Number of faulty rows that a failure names."""
 
 Results = dict[str, "ExpectationSuiteValidationResult"]
 
 
 def validate(dataset: Path, out: Path) -> None:
-    """Check a curated dataset; writes the outcome and its pages to `out`.
+    """Check a curated dataset, and write the outcome and its pages to `out`.
 
-    Raises InputError that names the suite, the expectation, the column, and rows at fault.
+    Raises InputError that names suite, expectation, column and faulty rows.
     """
     subject = {"dataset": Reference.to(dataset).digest}
     _gate(dataset, out, subject, lambda context: _run(context, dataset), lambda: _warnings(dataset))
 
 
 def validate_predictions(table: Path, out: Path) -> None:
-    """Check a table of predictions, whoever made them; writes the outcome and its pages to `out`.
+    """Check a table of predictions, whichever system made it, and write the outcome and its pages to `out`.
 
-    Raises InputError that names the expectation, the column, and rows at fault.
+    Raises InputError that names suite, expectation, column and faulty rows.
     """
     from m3fm.dataset import predictions
 
@@ -63,7 +63,7 @@ def _gate(
     run: Callable[[Any], Results],
     warnings: Callable[[], list[str]],
 ) -> None:
-    """Run suites in a new context, write the outcome and its pages, and refuse what does not pass."""
+    """Run suites in a new context, write the outcome and its pages, and refuse data that fails."""
     with written_whole(out) as partial:
         context = open_context(partial / "data_docs")
         results = run(context)
@@ -75,8 +75,8 @@ def _gate(
             "failures": failures,
             "warnings": [] if failures else warnings(),
         }
-        # The pages show the time of day: sealed, they would make every validation another one. For the same
-        # reason they are here, and not in the dataset, whose version must depend on its data alone.
+        # The pages contain the time of day, so they are built after sealing: sealed, they would give every
+        # validation another digest. Nor are they in the dataset, whose version must depend on its data alone.
         seal(partial, "validation.json", manifest)
         context.build_data_docs()
     if failures:
@@ -85,7 +85,7 @@ def _gate(
 
 
 def open_context(pages: Path) -> Any:
-    """Open a Great Expectations context in memory, that writes nothing but its pages."""
+    """Return a Great Expectations context in memory, which writes only its pages."""
     telemetry.switch_off()
     import great_expectations as gx
     from great_expectations.data_context.types.base import (
@@ -114,7 +114,7 @@ def open_context(pages: Path) -> Any:
 
 
 def _run(context: Any, dataset: Path) -> Results:
-    """Run the suite of the columns, and all others where these are right."""
+    """Run the suite of the columns and, where it passes, all others."""
     from m3fm.dataset.expectations import column_suite, suites
 
     results = {"columns": run_suite(context, "columns", column_suite(), measures.columns(dataset))}
@@ -128,7 +128,7 @@ def _run(context: Any, dataset: Path) -> Results:
 def run_suite(
     context: Any, name: str, expectations: list[Any], table: pd.DataFrame
 ) -> "ExpectationSuiteValidationResult":
-    """Check one table against its suite; `name` is that of both, and new to the context."""
+    """Check one table against its suite; `name` names both, and must be new to the context."""
     import great_expectations as gx
 
     from m3fm.dataset.expectations import ROW_NAMES
@@ -141,7 +141,7 @@ def run_suite(
     )
     return definition.run(
         batch_parameters={"dataframe": table},
-        # Rows are named, values are not shown: they may be what no page should show.
+        # Rows are named but values are not shown, because a faulty value may identify a patient.
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": list(ROW_NAMES[name]),
@@ -162,7 +162,7 @@ def _failures(suite: str, result: "ExpectationSuiteValidationResult") -> list[st
 
 
 def _failure(suite: str, result: "ExpectationValidationResult") -> str:
-    """Format a failure: suite, expectation, columns, how many rows, and the names of the first."""
+    """Return one line: suite, expectation, columns, number of faulty rows, and the names of the first."""
     from m3fm.dataset.expectations import ROW_NAMES
 
     config = result.expectation_config
@@ -180,12 +180,12 @@ def _failure(suite: str, result: "ExpectationValidationResult") -> str:
 
 
 def _warnings(dataset: Path) -> list[str]:
-    """List warnings: splits and tasks with too little to learn or test."""
+    """List what is allowed but worth knowing: splits and tasks with too little to train or test on."""
     splits = pd.read_parquet(dataset / "splits.parquet")["split"]
     found = [f"no patient is in {split}" for split in SPLITS if split not in set(splits)]
     status = pq.read_table(dataset / "series.parquet", columns=["status"])["status"]
     if "kept" not in status.to_pylist():
-        found.insert(0, "no series is kept: the model cannot learn or be tested on images")
+        found.insert(0, "no series is kept: no volume to train or test on")
     if unfound := unfound_nodules(dataset):
         found.append(
             f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers:"

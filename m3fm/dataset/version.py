@@ -10,15 +10,17 @@ from m3fm.core.errors import InputError
 
 
 def version(dataset: Path, repository: Path) -> str:
-    """Take a dataset into DVC's cache; gives its version, "md5:<hash>.dir", as `dvc add` would.
+    """Add a dataset to DVC's cache, and return its version "md5:<hash>.dir", as `dvc add` would.
 
-    `repository` is a directory around the dataset, made a DVC repository if it is none. The files are
-    linked to the cache, not copied, and cannot be written to any more. A dataset that is there already
-    costs nothing, and `dvc checkout` brings one back that was deleted.
+    `repository` is a directory that contains the dataset; it becomes a DVC repository if it is not one yet.
+    The files are linked to the cache, not copied, and become read-only. Adding the same dataset again costs
+    nothing, and `dvc checkout` restores a deleted one.
+
+    Raises InputError where the dataset is outside the repository.
     """
     dataset, repository = dataset.resolve(), repository.resolve()
     if not dataset.is_relative_to(repository):
-        raise InputError(f"{dataset} is not in {repository}: DVC versions what lies in its repository")
+        raise InputError(f"{dataset} is not in {repository}: DVC versions only what its repository contains")
     with _machine_settings_in(repository / ".dvc" / "machine"):
         from dvc.repo import Repo
 
@@ -34,9 +36,9 @@ def version(dataset: Path, repository: Path) -> str:
 
 @contextlib.contextmanager
 def _machine_settings_in(directory: Path) -> Iterator[None]:
-    """Keep DVC from reading or writing settings and caches elsewhere, and from calling home."""
+    """Keep DVC from reading or writing settings and caches elsewhere, and from sending telemetry."""
     names = ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")
-    before = {name: os.environ.get(name) for name in names}
+    before = {name: os.environ.get(name) for name in (*names, *telemetry.OFF)}
     os.environ.update({name: str(directory / name.lower()) for name in names})
     telemetry.switch_off()
     try:

@@ -9,7 +9,8 @@ from written_dataset import WrittenExam, exams_of_all_splits, labels_of_all_task
 from m3fm.clinical.tasks import TASKS
 from m3fm.config.presets import preset
 from m3fm.core.artifacts import read_manifest
-from m3fm.dataset.mqa import Mqa, unfound_nodules
+from m3fm.dataset.instance_numbers import unfound_nodules
+from m3fm.dataset.mqa import Mqa
 from m3fm.dataset.validate import validate
 
 NODULE_TASKS = [name for name, task in TASKS.items() if task.scale == "nodule"]

@@ -122,11 +122,11 @@ def test_a_refusal_names_rows_and_writes_its_pages(tmp_path):
     ("table", "said"),
     [
         (good().drop(columns="mask"), "has no column mask"),
-        (good().assign(label=1.0), "label holds double, and should hold lists of numbers"),
+        (good().assign(label=1.0), "label holds double, but should hold lists of numbers"),
         (good().assign(nodule=[[1.0]] * 2 * len(TASKS)), "nodule holds list"),
     ],
 )
-def test_what_is_no_table_of_predictions_is_refused(tmp_path, table, said):
+def test_files_that_are_not_tables_of_predictions_are_refused(tmp_path, table, said):
     table.to_parquet(tmp_path / "predictions.parquet")
     with pytest.raises(InputError, match=said):
         validate_predictions(tmp_path / "predictions.parquet", tmp_path / "validation")

@@ -9,7 +9,7 @@ from m3fm.config.sections import SALT_VARIABLE, CurateConfig, RunConfig
 from m3fm.core.artifacts import Reference
 from m3fm.core.errors import InputError
 from m3fm.dataset.curate import curate
-from m3fm.privacy.pseudonyms import SHORTEST, Salt, check_source
+from m3fm.privacy.pseudonyms import SHORTEST, Salt, check_source, with_fingerprint
 
 SECRET = "correct horse battery staple"
 
@@ -28,11 +28,13 @@ def test_hashes_are_of_a_salt_a_kind_and_an_identifier():
 def test_without_the_variable_it_is_that_of_simulated_patients(monkeypatch):
     monkeypatch.delenv(SALT_VARIABLE, raising=False)
     assert Salt.of_environment() == Salt("m3fm")
-    default = CurateConfig()
+    default = with_fingerprint(CurateConfig())
     monkeypatch.setenv(SALT_VARIABLE, SECRET)
     assert Salt.of_environment() == Salt(SECRET)
-    assert CurateConfig().salt_fingerprint == Salt(SECRET).fingerprint
-    assert CurateConfig().digest() != default.digest(), "another salt is another configuration"
+    assert with_fingerprint(CurateConfig()).salt_fingerprint == Salt(SECRET).fingerprint
+    assert with_fingerprint(CurateConfig()).digest() != default.digest(), (
+        "another salt is another configuration"
+    )
 
 
 def test_it_is_not_shown(secret):

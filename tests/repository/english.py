@@ -36,6 +36,11 @@ def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+def _place(path: Path, line: int) -> str:
+    """Return where a fault is, relative to the repository if it is inside."""
+    return f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}:{line}"
+
+
 def fragments(path: Path) -> Iterator[str]:
     """Yield docstrings (of attributes, too) that begin like a fragment."""
     for node in ast.walk(tree(path)):
@@ -45,7 +50,7 @@ def fragments(path: Path) -> Iterator[str]:
                 continue
             text, free = str(part.value.value), number > 0 or isinstance(node, ast.Module)
             if text.startswith(FRAGMENTS if free else FRAGMENTS + QUESTIONS):
-                yield f"{path.relative_to(ROOT)}:{part.lineno}: fragment: {text.splitlines()[0]}"
+                yield f"{_place(path, part.lineno)}: fragment: {text.splitlines()[0]}"
 
 
 def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -63,7 +68,7 @@ def without_verb(path: Path) -> Iterator[str]:
         text = ast.get_docstring(node)
         if text and not _is_property(node) and text.split()[0].strip(",.:;") not in VERBS:
             line = text.splitlines()[0]
-            yield f"{path.relative_to(ROOT)}:{node.lineno}: no verb first: {node.name}: {line}"
+            yield f"{_place(path, node.lineno)}: no verb first: {node.name}: {line}"
 
 
 def without_shape(path: Path) -> Iterator[str]:
@@ -74,25 +79,34 @@ def without_shape(path: Path) -> Iterator[str]:
         if id(node) in inner:
             continue
         text = ast.get_docstring(node) or ""
-        given = [arg.annotation for arg in (*node.args.args, *node.args.kwonlyargs) if arg.annotation]
+        variadic = [arg for arg in (node.args.vararg, node.args.kwarg) if arg]
+        named = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+        given = [arg.annotation for arg in (*named, *variadic) if arg.annotation]
         annotations = [*given, *([node.returns] if node.returns else [])]
         arrays = any(ARRAYS.search(ast.unparse(annotation)) for annotation in annotations)
         if arrays and not node.name.startswith("_") and not SHAPE.search(text):
-            yield f"{path.relative_to(ROOT)}:{node.lineno}: no shape: {node.name}"
+            yield f"{_place(path, node.lineno)}: no shape: {node.name}"
 
 
-def is_no() -> Iterator[str]:
-    """Yield lines of tracked text files that say "is no" before a noun."""
+def is_no(repository: Path = ROOT) -> Iterator[str]:
+    """Yield lines of text files, tracked or new, that say "is no" before a noun."""
     words = "is" + " no "
-    command = ["git", "-C", str(ROOT), "grep", "-nI", "--untracked", words]
-    yield from subprocess.run(command, capture_output=True, text=True).stdout.splitlines()
+    command = ["git", "-C", str(repository), "grep", "-nI", "--untracked", words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode > 1:
+        raise RuntimeError(f"git grep failed: {done.stderr.strip()}")
+    yield from done.stdout.splitlines()
+
+
+RULES = (without_verb, without_shape, fragments)
+"""Rules on one source file; `is_no` is the rule on the whole repository."""
 
 
 def main() -> None:
     """Print every fault below the folders that are named, or all."""
     chosen = tuple(sys.argv[1:])
     counts: dict[str, int] = {}
-    for check in (without_verb, without_shape, fragments):
+    for check in RULES:
         found = [fault for path in sources() for fault in check(path)]
         found = [fault for fault in found if not chosen or fault.startswith(chosen)]
         counts[check.__name__] = len(found)

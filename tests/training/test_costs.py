@@ -83,6 +83,6 @@ def test_the_plan_in_json_gives_every_micro_batch_to_a_worker(plan) -> None:
     found = json.loads(plan("--workers", "1,3", "--json"))
     assert [one["workers"] for one in found["forecasts"]] == [1, 3]
     assert found["forecasts"][0]["efficiency"] == pytest.approx(1.0)
-    assert len(found["fractions"]) == TINY.launch.workers
-    assert sum(sum(fraction.values()) for fraction in found["fractions"]) == 19
-    assert "1: " in plan("--fractions")
+    assert len(found["assignments"]) == TINY.launch.workers
+    assert sum(sum(worker.values()) for worker in found["assignments"]) == 19
+    assert "1: " in plan("--assignments")

@@ -1,5 +1,6 @@
 """What is refused before a training starts: another run's checkpoints, and a place where one is at work."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def begin(out: Path, seed: int) -> None:
     def describe(directory: Path) -> None:
         raise AssertionError("it ended")
 
-    fit_into("training", out, {"seed": seed}, build, CONFIG, LaunchConfig(), {}, describe, Place())
+    fit_into("training", out, {"seed": seed}, build, CONFIG, LaunchConfig(), {}, describe, Place(), {})
 
 
 def test_another_run_s_checkpoints_are_neither_gone_on_with_nor_removed(tmp_path):
@@ -36,7 +37,10 @@ def test_another_run_s_checkpoints_are_neither_gone_on_with_nor_removed(tmp_path
 
 def test_two_trainings_to_one_place_exclude_each_other(tmp_path):
     out = tmp_path / "out"
-    with held(tmp_path / ".out.training", out), pytest.raises(InputError, match="another process"):
+    with (
+        held(tmp_path / ".out.training", out),
+        pytest.raises(InputError, match=f"process {os.getpid()} is training to"),
+    ):
         begin(out, seed=1)
     with held(tmp_path / ".out.training", out):
         pass
