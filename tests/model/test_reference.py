@@ -220,7 +220,7 @@ def test_each_task_has_the_outputs_that_it_was_given():
     ("heads", "said"),
     [
         (heads_of(a=("mixed", slice(0, 3)), b=("mixed", slice(2, 5))), "output 2 .* is given to 'a' and 'b'"),
-        (heads_of(a=("mixed", slice(0, 2)), b=("mixed", slice(3, 5))), r"no use for outputs \[2\] of"),
+        (heads_of(a=("mixed", slice(0, 2)), b=("mixed", slice(3, 5))), r"no task has outputs \[2\] of"),
         (heads_of(a=("mixed", [-5, -4]), b=("mixed", slice(2, 5))), "'a' cannot have outputs"),
         (heads_of(a=("mixed", [1, 0]), b=("mixed", slice(2, 5))), "'a' cannot have outputs"),
         (heads_of(a=("mixed", slice(0, 5, 2)), b=("mixed", [1, 3])), "'a' cannot have outputs"),
@@ -277,7 +277,7 @@ def test_heads_that_do_not_give_every_output_to_one_task_are_refused(heads, said
             "other than real numbers in encoder_img",
         ),
         ("encoder_img.norm.bias", torch.ones(24) * 1j, "other than real numbers in encoder_img.norm.bias"),
-        ("epoch", 3, "no tensor: epoch"),
+        ("epoch", 3, "not a tensor: epoch"),
     ],
 )
 def test_what_is_not_in_the_authors_file_is_refused_by_its_name_there(name, tensor, said):

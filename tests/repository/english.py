@@ -30,10 +30,13 @@ def sources() -> Iterator[Path]:
         yield from sorted(path for path in (ROOT / folder).rglob("*.py") if not path.name.startswith("test_"))
 
 
-@functools.cache
+parsed = functools.cache(ast.parse)
+"""Syntax tree of a text, made once."""
+
+
 def tree(path: Path) -> ast.Module:
-    """Parse a source, once."""
-    return ast.parse(path.read_text())
+    """Parse a source."""
+    return parsed(path.read_text())
 
 
 def _place(path: Path, line: int) -> str:
