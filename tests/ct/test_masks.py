@@ -225,7 +225,7 @@ def test_a_segmentation_that_cannot_be_used_rejects_the_series(chest, tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2, 2), np.uint8), np.eye(4)), flat)
     for file, detail in {
         path: "of another series",
-        ct: "no DICOM SEG",
+        ct: "not a DICOM SEG",
         cut: "cannot be read|another series",
         nothing: "cannot be read",
         flat: "4 dimensions",

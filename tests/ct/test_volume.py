@@ -228,5 +228,5 @@ def test_a_damaged_volume_is_bad_input(tmp_path):
     with pytest.raises(InputError, match="missing or damaged"):
         open_volume(path)
     np.save(path, HU.astype(np.float32))
-    with pytest.raises(InputError, match="no volume of HU"):
+    with pytest.raises(InputError, match="not hold a volume of HU"):
         open_volume(path)
