@@ -142,7 +142,7 @@ def test_what_the_caller_says_must_fit(state_dict):
         ({**HEADS, "emphysema": ("other", 2)}, "no head 'other'"),
         ({**HEADS, "emphysema": ("binary", 3)}, "cannot have outputs 3"),
         ({**HEADS, "emphysema": ("binary", [2, 0])}, r"cannot have outputs \[2, 0\]"),
-        ({"heart": ("binary", 2)}, "another shape|no use for"),
+        ({"heart": ("binary", 2)}, "another shape|no task has"),
     ):
         with pytest.raises(InputError, match=said):
             load_reference(state_dict, **{**SIZES, "heads": heads})
