@@ -265,14 +265,14 @@ def _exams(
     """
     exams = []
     in_source = source.exams()
-    for record in in_source:
-        patient = salt.hashed("patient", record.patient_id)
-        study = salt.hashed("study", record.study_uid) if record.study_uid else None
-        site = source.site(replace(examine.NOTHING_READ, patient_id=record.patient_id))
-        name = salt.hashed("exam", f"{patient} {record.timepoint}")
-        exams.append(Exam(name, site, replace(record, patient_id=patient, study_uid=study)))
-    patients = {record.patient_id for record in in_source}
-    studies = {record.study_uid for record in in_source if record.study_uid}
+    for listed in in_source:
+        patient = salt.hashed("patient", listed.patient_id)
+        study = salt.hashed("study", listed.study_uid) if listed.study_uid else None
+        site = source.site(replace(examine.NOTHING_READ, patient_id=listed.patient_id))
+        name = salt.hashed("exam", f"{patient} {listed.timepoint}")
+        exams.append(Exam(name, site, replace(listed, patient_id=patient, study_uid=study)))
+    patients = {listed.patient_id for listed in in_source}
+    studies = {listed.study_uid for listed in in_source if listed.study_uid}
     leaks.add_table("the patients of its tables", in_tables(patients, salt))
     leaks.add_table("the studies of its tables", in_tables(studies, salt))
     by_study = {(exam.patient, exam.record.study_uid): exam for exam in exams}
