@@ -28,7 +28,7 @@ class StepRun:
 
 
 class Screen(io.TextIOBase):
-    """Takes everything that a run prints: shows the user's fraction of it, and keeps the rest in a log."""
+    """Takes everything that a run prints: shows the user's part of it, and keeps the rest in a log."""
 
     def __init__(self, steps: list[str], out: TextIO, log: TextIO) -> None:
         self.steps, self.out, self.log = steps, out, log

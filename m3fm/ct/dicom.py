@@ -96,14 +96,14 @@ def read_volume(surveyed: Survey, min_slices: int) -> Series:
     for header, out, name in zip(slices, voxels, where):
         read_hu(header.file, header.pixels, out, name)
     voxels, voxel_size, origin = canonical(voxels, _affine(slices))
-    first, last = slices[0].file, slices[-1].file
+    instance_first, instance_last = _instances(slices[0].file, slices[-1].file)
     return Series(
         voxels=voxels,
         voxel_size=voxel_size,
         origin_mm=origin,
-        **describe(first),
-        instance_first=_instance(first),
-        instance_last=_instance(last),
+        **describe(slices[0].file),
+        instance_first=instance_first,
+        instance_last=instance_last,
     )
 
 
@@ -118,9 +118,22 @@ def describe(file: Path) -> dict[str, Any]:
     return {"series_uid": _text(header, "SeriesInstanceUID"), **texts, "thickness_mm": thickness}
 
 
-def _instance(file: Path) -> int:
-    number = int(_number(_read(file, "InstanceNumber"), "InstanceNumber"))
-    return number if abs(number) < 2**31 else 0
+def _instances(first: Path, last: Path) -> tuple[int, int]:
+    """Read the InstanceNumbers of both ends; return (0, 0) where they locate no slice between: one is missing
+    or not a whole number, or they are the same.
+    """
+    one, other = _instance(first), _instance(last)
+    if one is None or other is None or one == other:
+        return 0, 0
+    return one, other
+
+
+def _instance(file: Path) -> int | None:
+    try:
+        number = int(_text(_read(file, "InstanceNumber"), "InstanceNumber"))
+    except ValueError:
+        return None
+    return number if abs(number) < 2**31 else None
 
 
 def _read(file: Path, *keywords: str) -> pydicom.Dataset:

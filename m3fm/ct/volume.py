@@ -38,7 +38,7 @@ class Series:
     thickness_mm: float = 0.0
     """SliceThickness, 0 where the files lack it; never the spacing."""
     instance_first: int = 0
-    """InstanceNumber of slice index 0; 0 where the files lack it."""
+    """InstanceNumber of slice index 0; both are 0 where the files' numbers locate no slice."""
     instance_last: int = 0
     timepoint: str = ""
     """ClinicalTrialTimePointID."""

@@ -98,8 +98,8 @@ class Anatomy:
 
     def breathed(self, rng: np.random.Generator) -> "Anatomy":
         """Return the chest at another exam, breathed in a little more or less."""
-        fraction = float(rng.uniform(0.97, 1.03))
-        return replace(self, length=self.length * fraction, dome_right=self.dome_right / fraction)
+        breath = float(rng.uniform(0.97, 1.03))
+        return replace(self, length=self.length * breath, dome_right=self.dome_right / breath)
 
 
 def draw_anatomy(person: Person, rng: np.random.Generator) -> Anatomy:

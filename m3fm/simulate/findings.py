@@ -203,9 +203,9 @@ def nodules_at(
 
 
 def _grown(nodule: SimulatedNodule, years: int, cancer: bool, rng: np.random.Generator) -> SimulatedNodule:
-    fraction = float(rng.uniform(1.15, 1.35)) ** years if cancer else 1.0
+    growth = float(rng.uniform(1.15, 1.35)) ** years if cancer else 1.0
     return replace(
         nodule,
-        long_mm=max(nodule.long_mm, min(LARGEST_MM, round(nodule.long_mm * fraction))),
-        short_mm=max(nodule.short_mm, min(LARGEST_MM, round(nodule.short_mm * fraction))),
+        long_mm=max(nodule.long_mm, min(LARGEST_MM, round(nodule.long_mm * growth))),
+        short_mm=max(nodule.short_mm, min(LARGEST_MM, round(nodule.short_mm * growth))),
     )

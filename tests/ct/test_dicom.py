@@ -57,6 +57,21 @@ def test_instance_numbers_do_not_order_the_slices(tmp_path):
     assert (read.instance_first, read.instance_last) == (0, 7)
 
 
+@pytest.mark.parametrize("wrong", [None, "missing", 2**40, "the same"])
+@pytest.mark.parametrize("end", [0, -1])
+def test_instance_numbers_that_locate_no_slice_are_none(tmp_path, end, wrong):
+    slices = list(series.datasets(HU))
+    if wrong == "missing":
+        del slices[end].InstanceNumber
+    elif wrong == "the same":
+        slices[end].InstanceNumber = slices[-1 - end].InstanceNumber
+    else:
+        slices[end].add_new("InstanceNumber", "IS", wrong if wrong is None else str(wrong))
+    read = dicom.read_series(series.write(tmp_path, slices))
+    np.testing.assert_array_equal(read.voxels, HU)
+    assert (read.instance_first, read.instance_last) == (0, 0)
+
+
 def test_missing_descriptions_are_empty_not_an_error(tmp_path):
     slices = list(series.datasets(HU))
     for tags in slices:

@@ -104,7 +104,7 @@ def test_voxels_outside_the_lung_mask_do_not_matter(model: M3FM, seed: int) -> N
     given_inputs = inputs("nodule_size")
     drawn = inputs("nodule_size", seed=seed)["images"]
     inside = torch.where(given_inputs["lung_mask"][:, None], given_inputs["images"], drawn)
-    # What fractions a patch with the lung is seen; the mask here is of whole patches.
+    # What shares a patch with the lung is seen; the mask here is of whole patches.
     torch.testing.assert_close(
         model.predict("nodule_size", **given_inputs),
         model.predict("nodule_size", **{**given_inputs, "images": inside}),

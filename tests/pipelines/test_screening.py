@@ -146,7 +146,7 @@ def test_lost_output_is_made_again_and_not_handed_on(place, first):
 
 
 def test_damaged_volume_is_made_again_and_registers_nothing_new(place, first):
-    """Through the link that it fractions with DVC's cache."""
+    """Through the link that it shares with DVC's cache."""
     dataset = Reference.parse(first["outputs"]["dataset"])
     volume = sorted((dataset.path / "volumes").iterdir())[0]
     volume.chmod(0o644)
