@@ -21,9 +21,7 @@ from m3fm.cli.app import (
     existing,
 )
 from m3fm.cli.show import made, results
-from m3fm.config.steps import result_digest
 from m3fm.core.errors import InputError
-from m3fm.privacy.pseudonyms import with_salt
 
 
 class Split(StrEnum):
@@ -94,8 +92,10 @@ def register(
     existing(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
     _of_one_model(bundle, evaluation, checkpoint)
     root = entered(state).root
+    from m3fm.config.steps import result_digest
     from m3fm.deploy.bundle import read
     from m3fm.pipeline import steps
+    from m3fm.privacy.pseudonyms import with_salt
     from m3fm.tracking.registry import Registry
 
     version = Registry.of(root).register(

@@ -55,9 +55,9 @@ def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> N
     """
     try:
         stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file)
-    except Rejected:
+    except (Rejected, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:  # each decoder raises its own errors
+    except BaseException as error:  # each decoder raises its own errors; a panic in Rust is not an Exception
         raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
     if stored.shape != out.shape:
         raise Rejected("unreadable", f"{where}: the pixels are not rows times columns")

@@ -72,6 +72,17 @@ def test_instance_numbers_that_locate_no_slice_are_none(tmp_path, end, wrong):
     assert (read.instance_first, read.instance_last) == (0, 0)
 
 
+def test_a_decoder_that_panics_is_an_unreadable_slice(tmp_path):
+    """The RLE decoder is written in Rust, and its panic is not an Exception."""
+    slices = list(series.datasets(HU))
+    slices[3].compress(RLELossless)
+    content = bytearray(slices[3].PixelData)
+    two_segments_of_which_the_first_begins_at_64 = bytes([2, 0, 0, 0, 64, 0, 0, 0])
+    content[content.index(two_segments_of_which_the_first_begins_at_64) + 64] = 129
+    slices[3].PixelData = bytes(content)
+    assert rejected(series.write(tmp_path, slices)).reason == "unreadable"
+
+
 def test_missing_descriptions_are_empty_not_an_error(tmp_path):
     slices = list(series.datasets(HU))
     for tags in slices:
