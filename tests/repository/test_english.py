@@ -69,7 +69,7 @@ def test_a_rule_finds_a_fault_and_passes_what_is_mended(name, faulty, mended, tm
     rule = getattr(english, name)
     (tmp_path / "faulty.py").write_text(faulty)
     (fault,) = rule(tmp_path / "faulty.py")
-    assert fault.startswith(f"{tmp_path / 'faulty.py'}:")
+    assert "/faulty.py:" in fault
     (tmp_path / "mended.py").write_text(mended)
     assert list(rule(tmp_path / "mended.py")) == []
 
