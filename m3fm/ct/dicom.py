@@ -1,50 +1,40 @@
-"""DICOM CT series to HU volumes; untrustworthy series are refused with a named reason.
+"""Reading of DICOM CT series into HU volumes; an unreliable series is refused with a named reason.
 
-All headers are read and checked before the first pixel, so most bad series are refused cheaply.
+All headers are read, each once, and checked before the first pixel is read: most bad series cost no more.
 """
 
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 
 from m3fm.ct.arrange import Geometry, check, in_order, measure
 from m3fm.ct.geometry import Rejected, canonical
-from m3fm.ct.headers import Header, index, read_header
+from m3fm.ct.headers import Header, describe, index, read, to_header
 from m3fm.ct.pixels import check_length, read_hu
 from m3fm.ct.plausible import check_hu, measure_hu
+from m3fm.ct.tags import Tags
 from m3fm.ct.volume import Series
 
-__all__ = ["Survey", "describe", "index", "read_series", "read_volume", "survey"]
-
-_DESCRIPTION = {
-    "StudyInstanceUID": "study_uid",
-    "PatientID": "patient_id",
-    "StudyDate": "study_date",
-    "Manufacturer": "manufacturer",
-    "ManufacturerModelName": "model",
-    "ConvolutionKernel": "kernel",
-    "ClinicalTrialTimePointID": "timepoint",
-}
-"""Text fields of Series, by the keyword of their tag."""
+__all__ = ["Survey", "index", "read_series", "read_volume", "survey"]
 
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """The headers of a series, read and measured before any pixel."""
+    """Headers of a series, read and measured before any pixel is."""
 
     slices: list[Header]
-    """Usable slices in order, without copies."""
+    """In order, without copies and unusable files."""
     geometry: Geometry
     refusal: Rejected | None
-    """Why the first unusable file was refused."""
+    """Fault of the first unusable file."""
+    first: dict[str, Any]
+    """Description of the first file, as fields of Series, even where its slice is unusable."""
 
     @property
     def padded(self) -> bool:
@@ -52,12 +42,17 @@ class Survey:
         return any(header.pixels.padding is not None for header in self.slices)
 
 
-def survey(files: Sequence[Path]) -> Survey:
-    """Read the headers of the files of one series."""
-    headers, refusal = [], None
+def survey(files: Sequence[Path], inspect: Callable[[Tags], object] | None = None) -> Survey:
+    """Read the headers of the files of one series, each once; `inspect` is called with the tags of each."""
+    headers, refusal, first = [], None, dict[str, Any]()
     for number, file in enumerate(files, 1):
+        where = f"file {number} of {len(files)}"
         try:
-            headers.append(read_header(file, f"file {number} of {len(files)}"))
+            tags = read(file, where)
+            if inspect:
+                inspect(tags)
+            first = describe(tags) if number == 1 else first
+            headers.append(to_header(tags, file, where))
         except Rejected as rejected:
             refusal = refusal or rejected
     try:
@@ -65,7 +60,7 @@ def survey(files: Sequence[Path]) -> Survey:
     except Rejected as rejected:
         slices, refusal = headers, refusal or rejected
     slices = in_order(slices) if slices else []
-    return Survey(slices, measure(slices, len(files), len(headers) - len(slices)), refusal)
+    return Survey(slices, measure(slices, len(files), len(headers) - len(slices)), refusal, first)
 
 
 def read_series(files: Sequence[Path], min_slices: int = 2) -> Series:
@@ -96,72 +91,31 @@ def read_volume(surveyed: Survey, min_slices: int) -> Series:
     for header, out, name in zip(slices, voxels, where):
         read_hu(header.file, header.pixels, out, name)
     voxels, voxel_size, origin = canonical(voxels, _affine(slices))
-    instance_first, instance_last = _instances(slices[0].file, slices[-1].file)
+    instance_first, instance_last = _instances(slices)
     return Series(
         voxels=voxels,
         voxel_size=voxel_size,
         origin_mm=origin,
-        **describe(slices[0].file),
+        **describe(slices[0].description),
         instance_first=instance_first,
         instance_last=instance_last,
     )
 
 
-def describe(file: Path) -> dict[str, Any]:
-    """Read series, patient, study and scanner from a file's header, as fields of Series.
+def _instances(slices: Sequence[Header]) -> tuple[int, int]:
+    """Return the InstanceNumbers of first and last slice, or (0, 0) where they do not locate the others.
 
-    Missing or undecodable values are empty. Raises Rejected("unreadable").
+    They do where every slice has a number, within half a step of an even rise or fall from first to last.
     """
-    header = _read(file, "SeriesInstanceUID", "SliceThickness", *_DESCRIPTION)
-    texts = {field: _text(header, keyword) for keyword, field in _DESCRIPTION.items()}
-    thickness = _number(header, "SliceThickness")
-    return {"series_uid": _text(header, "SeriesInstanceUID"), **texts, "thickness_mm": thickness}
-
-
-def _instances(first: Path, last: Path) -> tuple[int, int]:
-    """Read the InstanceNumbers of both ends; return (0, 0) where they locate no slice between: one is missing
-    or not a whole number, or they are the same.
-    """
-    one, other = _instance(first), _instance(last)
-    if one is None or other is None or one == other:
+    numbers = [header.instance_number for header in slices if header.instance_number is not None]
+    if len(numbers) < len(slices) or numbers[0] == numbers[-1]:
         return 0, 0
-    return one, other
-
-
-def _instance(file: Path) -> int | None:
-    try:
-        number = int(_text(_read(file, "InstanceNumber"), "InstanceNumber"))
-    except ValueError:
-        return None
-    return number if abs(number) < 2**31 else None
-
-
-def _read(file: Path, *keywords: str) -> pydicom.Dataset:
-    try:
-        return pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(keywords))
-    except Exception as error:  # whatever a damaged file makes pydicom raise
-        raise Rejected("unreadable", f"a header: {type(error).__name__}") from error
-
-
-def _text(header: pydicom.Dataset, keyword: str) -> str:
-    try:
-        value = header.get(keyword)
-        return "" if value is None else str(value)
-    except Exception:  # pydicom decodes on access and may raise anything
-        return ""
-
-
-def _number(header: pydicom.Dataset, keyword: str) -> float:
-    """Return a tag's number, 0 where it is missing or not a number."""
-    try:
-        number = float(_text(header, keyword) or 0)
-    except ValueError:
-        return 0.0
-    return number if math.isfinite(number) else 0.0
+    even, step = np.linspace(numbers[0], numbers[-1], len(numbers), retstep=True)
+    return (numbers[0], numbers[-1]) if (np.abs(numbers - even) < abs(step) / 2).all() else (0, 0)
 
 
 def _affine(slices: Sequence[Header]) -> NDArray[np.float64]:
-    """Return the affine [4, 4] from indices [slice, row, column, 1] to LPS mm, with the mean slice step."""
+    """Return the affine [4, 4] from indices (slice, row, column) to LPS mm, with the mean slice step."""
     first = slices[0]
     along_columns, along_rows = first.orientation.reshape(2, 3)
     affine = np.eye(4)
@@ -193,6 +147,6 @@ def _same_image(one: Header, other: Header) -> bool:
         return False
     hu = np.empty((2, *one.shape), np.int16)
     for header, out in zip((one, other), hu):
-        check_length(header.pixels, header.shape, "a file that is there twice")
-        read_hu(header.file, header.pixels, out, "a file that is there twice")
+        check_length(header.pixels, header.shape, "a file that occurs twice")
+        read_hu(header.file, header.pixels, out, "a file that occurs twice")
     return bool((hu[0] == hu[1]).all())

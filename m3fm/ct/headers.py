@@ -5,14 +5,16 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
 from m3fm.ct.geometry import SPACING_MM, Rejected
 from m3fm.ct.pixels import Pixels
-from m3fm.ct.tags import PIXELS, Tags, read_tags, tag
+from m3fm.ct.tags import Tags, read_tags, tag_of
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ LARGEST_SIDE = 4096
 """Most rows or columns of a CT image."""
 
 _REQUIRED = {
-    keyword: tag(keyword)
+    keyword: tag_of(keyword)
     for keyword in (
         "SOPClassUID",
         "Modality",
@@ -47,9 +49,10 @@ _REQUIRED = {
     )
 }
 _OPTIONAL = {
-    keyword: tag(keyword)
+    keyword: tag_of(keyword)
     for keyword in (
         "SOPInstanceUID",
+        "InstanceNumber",
         "ImageType",
         "NumberOfFrames",
         "SamplesPerPixel",
@@ -62,8 +65,18 @@ _OPTIONAL = {
 }
 _TAGS = _REQUIRED | _OPTIONAL
 _BINARY = ("Rows", "Columns", "BitsAllocated", "BitsStored", "PixelRepresentation")
-_WANTED = frozenset([*_TAGS.values(), PIXELS])
-_CLASS, _SERIES = tag("MediaStorageSOPClassUID"), tag("SeriesInstanceUID")
+_SERIES = _REQUIRED["SeriesInstanceUID"]
+_DESCRIPTION = {
+    "StudyInstanceUID": "study_uid",
+    "PatientID": "patient_id",
+    "StudyDate": "study_date",
+    "Manufacturer": "manufacturer",
+    "ManufacturerModelName": "model",
+    "ConvolutionKernel": "kernel",
+    "ClinicalTrialTimePointID": "timepoint",
+}
+"""Fields of Series that are texts, by the keyword of their tag."""
+_DESCRIBING = tuple(map(tag_of, ("SeriesInstanceUID", "SliceThickness", *_DESCRIPTION)))
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -72,6 +85,8 @@ class Header:
 
     file: Path
     instance_uid: str
+    instance_number: int | None
+    """InstanceNumber, None where it is missing or is not a number of 32 bits."""
     position: NDArray[np.float64]
     """Centre of the first pixel [3], LPS mm."""
     orientation: NDArray[np.float64]
@@ -82,6 +97,8 @@ class Header:
     acquisition: tuple[str, str]
     """AcquisitionNumber and TemporalPositionIdentifier, "" where the file lacks one."""
     pixels: Pixels
+    description: Tags
+    """Tags for `describe`."""
 
 
 def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
@@ -109,20 +126,24 @@ def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
 def _series_of(file: Path) -> str | None:
     """Return the file's SeriesInstanceUID, or None where it is not a DICOM file or is a DICOMDIR."""
     try:
-        tags = read_tags(file, frozenset([_CLASS, _SERIES]))
+        tags = read_tags(file, last=_SERIES)
     except InvalidDicomError:
         return None
     except Exception:  # whatever a damaged file makes pydicom raise
         return NAMELESS
-    return None if tags.text(_CLASS) == DIRECTORY else tags.text(_SERIES)
+    return None if tags.kind == DIRECTORY else tags.text(_SERIES)
 
 
-def read_header(file: Path, where: str) -> Header:
-    """Read the header of one file; `where` names it in a refusal. Raises Rejected."""
+def read(file: Path, where: str) -> Tags:
+    """Read all tags of a file; `where` names it in a refusal. Raises Rejected("unreadable")."""
     try:
-        tags = read_tags(file, _WANTED)
+        return read_tags(file)
     except Exception as error:  # whatever a damaged file makes pydicom raise
         raise Rejected("unreadable", f"{where}: {type(error).__name__}") from error
+
+
+def to_header(tags: Tags, file: Path, where: str) -> Header:
+    """Check the tags of a file; `where` names it in a refusal. Raises Rejected."""
     _check_kind(tags, where)
     missing = [name for name in _REQUIRED if _is_missing(tags, name)]
     if missing:
@@ -130,13 +151,39 @@ def read_header(file: Path, where: str) -> Header:
     return Header(
         file=file,
         instance_uid=_text(tags, "SOPInstanceUID"),
+        instance_number=_instance_number(tags),
         position=_numbers(tags, "ImagePositionPatient", 3, where),
         orientation=_orientation(tags, where),
         spacing=_spacing(tags, where),
         shape=(_side(tags, "Rows", where), _side(tags, "Columns", where)),
         acquisition=(_text(tags, "AcquisitionNumber"), _text(tags, "TemporalPositionIdentifier")),
         pixels=_pixels(tags, where),
+        description=tags.only(_DESCRIBING),
     )
+
+
+def describe(tags: Tags) -> dict[str, Any]:
+    """Decode series, patient, study and scanner, as fields of Series; empty where that is not possible."""
+    dataset = tags.only(_DESCRIBING).dataset()
+    texts = {field: _decoded(dataset, keyword) for keyword, field in _DESCRIPTION.items()}
+    thickness = _finite(_decoded(dataset, "SliceThickness")) or 0.0
+    return {"series_uid": _decoded(dataset, "SeriesInstanceUID"), **texts, "thickness_mm": thickness}
+
+
+def _decoded(dataset: pydicom.Dataset, keyword: str) -> str:
+    try:
+        value = dataset.get(keyword)
+        return "" if value is None else str(value)
+    except Exception:  # pydicom decodes on access, and raises as it likes
+        return ""
+
+
+def _finite(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _check_kind(tags: Tags, where: str) -> None:
@@ -203,6 +250,11 @@ def _spacing(tags: Tags, where: str) -> NDArray[np.float64]:
     return spacing
 
 
+def _instance_number(tags: Tags) -> int | None:
+    number = _finite(_text(tags, "InstanceNumber"))
+    return int(number) if number is not None and number.is_integer() and abs(number) < 2**31 else None
+
+
 def _side(tags: Tags, name: str, where: str) -> int:
     size = _integer(tags, name)
     if size is None or not 2 <= size <= LARGEST_SIDE:
@@ -211,13 +263,13 @@ def _side(tags: Tags, name: str, where: str) -> int:
 
 
 def _is_missing(tags: Tags, name: str) -> bool:
-    value = tags.values.get(_TAGS[name], b"")
+    value = tags.value(_TAGS[name])
     return not (value if name in _BINARY else value.strip(b" \0"))
 
 
 def _numbers(tags: Tags, name: str, count: int, where: str) -> NDArray[np.float64]:
     try:
-        numbers = [float(part) for part in tags.values[_TAGS[name]].strip(b" \0").split(b"\\")]
+        numbers = [float(part) for part in tags.value(_TAGS[name]).strip(b" \0").split(b"\\")]
     except ValueError:
         numbers = []
     if len(numbers) != count or not all(map(math.isfinite, numbers)):

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from m3fm.core.errors import InputError
 from m3fm.ct.geometry import Box, Rejected
-from m3fm.ct.tags import read_tags, tag
+from m3fm.ct.tags import read_tags, tag_of
 from m3fm.ct.volume import Series, to_nifti
 
 Points = NDArray[np.float64]
@@ -86,7 +86,7 @@ TOTAL_V1 = {
 """Label values of the task `total` in TotalSegmentator 1."""
 LABEL_MAPS = {"total": TOTAL, "total_v1": TOTAL_V1}
 NIFTI = (".nii.gz", ".nii")
-_CLASS = tag("MediaStorageSOPClassUID")
+_REFERENCED = tag_of("ReferencedSeriesSequence")
 
 _BY_CODE = {(structure.code, structure.side): structure.box for structure in STRUCTURES.values()} | {
     (structure.sided_code, ""): structure.box for structure in STRUCTURES.values() if structure.sided_code
@@ -110,10 +110,9 @@ def _segmented_series(path: Path) -> list[str]:
         if path.name.endswith(suffix):
             return [path.name.removesuffix(suffix)]
     try:
-        if read_tags(path, frozenset([_CLASS])).text(_CLASS) != SEGMENTATION:
-            return []
-        header = pydicom.dcmread(path, specific_tags=["ReferencedSeriesSequence"], stop_before_pixels=True)
-        return [str(item.SeriesInstanceUID) for item in header.get("ReferencedSeriesSequence") or ()]
+        tags = read_tags(path, last=_REFERENCED)
+        referenced = tags.dataset().get("ReferencedSeriesSequence") if tags.kind == SEGMENTATION else None
+        return [str(item.SeriesInstanceUID) for item in referenced or ()]
     except Exception:  # whatever a damaged file makes pydicom raise; such a file segments nothing
         return []
 
@@ -190,8 +189,8 @@ def check_totalsegmentator() -> None:
     """Raise InputError where TotalSegmentator is not installed."""
     if find_spec("totalsegmentator") is None:
         raise InputError(
-            "TotalSegmentator is not installed: pip install TotalSegmentator, or choose another "
-            "curate.regions.source"
+            "TotalSegmentator is not installed; pip install TotalSegmentator, or choose another"
+            " curate.regions.source"
         )
 
 

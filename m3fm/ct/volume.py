@@ -1,4 +1,4 @@
-"""One CT series in memory, and its NIfTI form."""
+"""One CT series in memory, and its conversion from and to NIfTI."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from m3fm.ct.geometry import SPACING_MM, Rejected, Triple, canonical
 from m3fm.ct.plausible import check_hu, measure_hu
 
 _RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""NIfTI's axes point right and anterior where DICOM's point left and posterior; its own inverse."""
+"""Affine from LPS (DICOM) to RAS (NIfTI) and back."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,6 +40,7 @@ class Series:
     instance_first: int = 0
     """InstanceNumber of slice index 0; both are 0 where the files' numbers locate no slice."""
     instance_last: int = 0
+    """InstanceNumber of the last slice."""
     timepoint: str = ""
     """ClinicalTrialTimePointID."""
 

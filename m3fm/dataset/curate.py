@@ -141,8 +141,7 @@ def _examine_all(
                 try:
                     counts[ray.get(status)] += 1
                 except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as death:
-                    with examine.quiet_pydicom():
-                        scan = examine.read_header(uid, files)
+                    scan = examine.read_header(uid, files)
                     detail = f"{type(death).__name__}: the process that examined it died"
                     if not examine.seen_path(partial, name).is_file():
                         examine.remember(partial, name, files, salt)

@@ -1,6 +1,6 @@
-"""One series: kept or rejected, and the record that says so.
+"""Examination of one series: it is kept or rejected, and gets a record.
 
-A record is a row of series.parquet in the making, with hashes instead of identifiers.
+A record is a future row of series.parquet, with hashes instead of identifiers.
 """
 
 import contextlib
@@ -20,25 +20,27 @@ from m3fm.config.sections import CurateConfig
 from m3fm.core.files import file_digest, read_json, write_json
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.boxes import region_boxes
-from m3fm.ct.dicom import describe, read_volume, survey
+from m3fm.ct.dicom import read_volume, survey
 from m3fm.ct.geometry import Box, Rejected
+from m3fm.ct.headers import describe
 from m3fm.ct.plausible import HuFigures, check_hu, measure_hu
 from m3fm.ct.store import write_volume
+from m3fm.ct.tags import read_tags
 from m3fm.ct.volume import Series
 from m3fm.dataset.tables import Record
-from m3fm.privacy.identifiers import Seen, in_headers
+from m3fm.privacy.identifiers import Identifiers, Seen, in_headers
 from m3fm.privacy.pseudonyms import Salt
 
 CRASHED = "crashed"
-"""The reason of a series at which this program failed; the detail says where."""
+"""Reason of a series on which this program failed; the detail says where."""
 WORK = "records"
-"""The folder of a dataset that is being made, with what it is made from."""
+"""Folder of records in an unfinished dataset."""
 NO_TIMEPOINT = -1
 """Year of a series whose header names no screening year."""
 NOTHING_READ = Series(
     voxels=np.empty((0, 0, 0), np.int16), voxel_size=(0.0, 0.0, 0.0), origin_mm=(0.0, 0.0, 0.0)
 )
-"""A series of which no file was read."""
+"""Series before any file is read."""
 _STORED = ("slices", "rows", "columns", "voxel_z", "voxel_y", "voxel_x")
 """Columns of the stored volume where there is one, and of the files otherwise."""
 
@@ -79,22 +81,23 @@ def examine(
     config: CurateConfig,
     salt: Salt,
 ) -> str:
-    """Read a series, find its regions, and write its volume and record, unless they are there already.
+    """Read a series, find its regions, and write its volume and record, unless an earlier run has.
 
-    Gives "kept" or "rejected". Whatever fails while the series is read rejects it; a failure to write
-    does not, because it says nothing about the series.
+    Returns "kept" or "rejected". Any failure to read the series rejects it; a failure to write is raised,
+    because the series is not its cause.
     """
     if _is_done(directory, name):
         return str(read_record(directory, name)["status"])
-    remember(directory, name, files, salt)
+    identifiers = Identifiers(salt)
     site, reason, detail, boxes = "", "", "", dict[str, Box]()
     scan, geometry, hu = replace(NOTHING_READ, series_uid=uid), Geometry(files=len(files)), HuFigures()
     try:
         with quiet_pydicom():
-            scan = read_header(uid, files)
-            site = source.site(scan)
-            surveyed = survey(files)
+            surveyed = survey(files, identifiers.add)
+            write_json(seen_path(directory, name), identifiers.seen()._asdict())
             geometry = surveyed.geometry
+            scan = replace(scan, **surveyed.first | {"series_uid": uid})
+            site = source.site(scan)
             scan = read_volume(surveyed, config.min_slices)
             hu = measure_hu(scan.voxels, surveyed.padded)
             check_hu(hu)
@@ -103,6 +106,9 @@ def examine(
         reason, detail = refusal.reason, refusal.detail
     except Exception as error:  # one bad series must not end the curation of all others
         reason, detail = CRASHED, _where(error)
+    if not seen_path(directory, name).is_file():  # the survey crashed
+        remember(directory, name, files, salt)
+        scan = read_header(uid, files)
     record = make_record(scan, site, salt, reason, detail, boxes, geometry, hu)
     if not reason:
         volume = directory / volume_path(name)
@@ -113,17 +119,17 @@ def examine(
 
 
 def remember(directory: Path, name: str, files: Sequence[Path], salt: Salt) -> None:
-    """Write what the headers of a series have of its patient, as keyed hashes."""
+    """Read all headers of a series, and write keyed hashes of their identifying values."""
     with quiet_pydicom():
-        seen = in_headers(files, salt)
-    write_json(seen_path(directory, name), seen._asdict())
+        write_json(seen_path(directory, name), in_headers(files, salt)._asdict())
 
 
 def read_header(uid: str, files: Sequence[Path]) -> Series:
     """Read patient, study and year of a series from its first file's header, without voxels."""
     try:
-        return replace(NOTHING_READ, **describe(files[0]) | {"series_uid": uid})
-    except Rejected:  # it will be rejected for that, too
+        with quiet_pydicom():
+            return replace(NOTHING_READ, **describe(read_tags(files[0])) | {"series_uid": uid})
+    except Exception:  # whatever a damaged file makes pydicom raise; the series is rejected for it elsewhere
         return replace(NOTHING_READ, series_uid=uid)
 
 
@@ -168,7 +174,7 @@ def make_record(
 
 @contextlib.contextmanager
 def quiet_pydicom() -> Iterator[None]:
-    """Keep pydicom's warnings back: they quote values, and values identify patients."""
+    """Ignore pydicom's warnings: they quote values, and values identify patients."""
     logger = logging.getLogger("pydicom")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

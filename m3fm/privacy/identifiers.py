@@ -1,6 +1,6 @@
-"""What identifies a patient in a source, remembered without being kept: keyed hashes of it, by DICOM tag.
+"""Keyed hashes, by DICOM tag, of what identifies a patient in a source; the values themselves are not kept.
 
-Every text, name, date and UID of a header counts, private ones included, but for those that a dataset keeps
+Every text, name, date and UID of a header counts, private ones included, except those that a dataset keeps
 on purpose (KEPT). A value is compared word by word, so case, punctuation and the order of a name do not
 matter. Left out is what cannot be distinguished from the dataset's own language: numbers under 10,000, texts
 under four letters (three for a name), and single words that stand in this program's own source.
@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pydicom
 from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import DataElement
 
+from m3fm.ct.tags import Tags, read_tags, tag_of
 from m3fm.privacy.pseudonyms import Salt
 
 Words = tuple[str, ...]
 
 KEPT = ("Manufacturer", "ManufacturerModelName", "ConvolutionKernel")
-"""What a dataset says of the scanner, as the headers have it."""
+"""Tags of the scanner that a dataset keeps."""
 IDENTIFYING = frozenset(
     {
         *("PatientID", "OtherPatientIDs", "PatientAddress", "PatientTelephoneNumbers", "AccessionNumber"),
@@ -31,25 +31,25 @@ IDENTIFYING = frozenset(
         *("DeviceSerialNumber", "ClinicalTrialSubjectID", "MedicalRecordLocator", "IssuerOfPatientID"),
     }
 )
-"""Texts that are a leak whatever else they are; other texts are none where the scanner is called the same."""
+"""Tags whose texts are always a leak; another text is not a leak where the scanner has the same name."""
 TEXTS = frozenset({"AE", "LO", "LT", "SH", "ST", "UC", "UN", "UR", "UT"})
 IDENTITIES = frozenset({"DA", "DT", "PN", "UI"})
-EACH_IMAGE_HAS_ONE = frozenset({"SOPInstanceUID", "ReferencedSOPInstanceUID"})
-"""Not remembered, for they are many: what looks like a UID is a leak whether it is remembered or not."""
+EACH_IMAGE_HAS_ONE = frozenset(map(tag_of, ("SOPInstanceUID", "ReferencedSOPInstanceUID")))
+"""Tags of which each image has its own, not remembered: any UID is a leak, remembered or not."""
 STANDARD_UID = "1.2.840.10008."
-"""How the UIDs of the DICOM standard itself begin."""
+"""Prefix of the UIDs in the DICOM standard itself."""
 
 NOT_IN_DATASETS = Path(__file__).parents[1] / "questions"
 """Sources that hold the words of questions, thousands of everyday ones; a dataset has no questions."""
 
 LONGEST = 6
-"""Words that are compared at once; of a longer text, every run of so many."""
+"""Most words that are compared at once; a longer text is compared by every run of this length."""
 _WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
-"""A decimal number or a UID, or letters and digits."""
+"""Decimal number or UID, or letters and digits."""
 
 
 class Seen(NamedTuple):
-    """Keyed hashes: of what must not get out, by tag, and of what may, because the dataset keeps it."""
+    """Keyed hashes of what must not be written, by tag, and of what may be, because the dataset keeps it."""
 
     identifying: dict[str, list[int]]
     other: dict[str, list[int]]
@@ -74,29 +74,66 @@ def keyed(salt: Salt, run: Words) -> int:
     return int.from_bytes(hashlib.blake2b(" ".join(run).encode(), digest_size=8, key=key).digest())
 
 
+class Identifiers:
+    """Identifying values in the headers of a series."""
+
+    def __init__(self, salt: Salt) -> None:
+        self._salt = salt
+        self._identifying, self._other = defaultdict[str, set[Words]](set), defaultdict[str, set[Words]](set)
+        self._kept: set[Words] = set()
+        self._before: set[object] = set()
+
+    def add(self, tags: Tags) -> None:
+        """Remember the values of one header, nested ones included; a repeated value is decoded once."""
+        for value in self._values(tags):
+            texts = [_text(part) for part in (value.value if value.VM > 1 else [value.value])]
+            name = value.keyword or f"({value.tag.group:04x},{value.tag.element:04x})"
+            forms = (form for text in texts for form in _forms(value.VR, text))
+            if name in KEPT:
+                self._kept.update(run for text in texts for run in runs(words(text)))
+            elif value.VR in IDENTITIES or name in IDENTIFYING:
+                self._identifying[name].update(forms)
+            else:
+                self._other[name].update(form for form in forms if not _vocabulary().issuperset(form))
+
+    def seen(self) -> Seen:
+        """Return the keyed hashes of the remembered values."""
+        return Seen(
+            {name: _keyed(self._salt, forms) for name, forms in sorted(self._identifying.items()) if forms},
+            {name: _keyed(self._salt, forms) for name, forms in sorted(self._other.items()) if forms},
+            _keyed(self._salt, self._kept),
+        )
+
+    def _values(self, tags: Tags) -> Iterator[DataElement]:
+        """Yield the decoded texts, names, dates and UIDs that no earlier header had."""
+        dataset = None
+        for tag, found in tags.raw.items():
+            if isinstance(found, tuple):
+                vr, value = found
+                if (tag, value) in self._before or not _matters(tag, vr):
+                    continue
+                self._before.add((tag, value))
+            dataset = tags.dataset() if dataset is None else dataset
+            try:
+                yield from _flat(dataset[tag])
+            except Exception:  # a value that its VR does not allow: the dataset cannot have read it either
+                continue
+
+
 def in_headers(files: Iterable[Path], salt: Salt) -> Seen:
-    """Collect what identifies somebody in the headers of a series; an unreadable header has nothing."""
-    identifying, other = defaultdict[str, set[Words]](set), defaultdict[str, set[Words]](set)
-    kept: set[Words] = set()
-    for element in _elements(files):
-        texts = [_text(value) for value in (element.value if element.VM > 1 else [element.value])]
-        name = element.keyword or f"({element.tag.group:04x},{element.tag.element:04x})"
-        if name in KEPT:
-            kept.update(run for text in texts for run in runs(words(text)))
-        elif element.VR in IDENTITIES or name in IDENTIFYING:
-            identifying[name].update(form for text in texts for form in _forms(element.VR, text))
-        else:
-            found = (form for text in texts for form in _forms(element.VR, text))
-            other[name].update(form for form in found if not _vocabulary().issuperset(form))
-    return Seen(
-        {name: _keyed(salt, forms) for name, forms in sorted(identifying.items()) if forms},
-        {name: _keyed(salt, forms) for name, forms in sorted(other.items()) if forms},
-        _keyed(salt, kept),
-    )
+    """Return keyed hashes of the identifying values in headers; files without readable header are skipped."""
+    identifiers = Identifiers(salt)
+    for file in files:
+        try:
+            tags = read_tags(file)
+        except Exception:  # whatever a damaged file makes pydicom raise
+            continue
+        identifiers.add(tags)
+    return identifiers.seen()
 
 
 def in_tables(identifiers: Iterable[str], salt: Salt) -> list[int]:
-    """Return the keyed hashes of the identifiers of a source's tables."""
+    """Return keyed hashes of the identifiers in a source's tables."""
     return _keyed(salt, {form for text in identifiers for form in _forms("LO", text)})
 
 
@@ -104,27 +141,9 @@ def _keyed(salt: Salt, forms: set[Words]) -> list[int]:
     return sorted(keyed(salt, form) for form in forms)
 
 
-def _elements(files: Iterable[Path]) -> Iterator[DataElement]:
-    """Yield the tags that matter of all headers, nested ones too; repeated values come once."""
-    before: set[object] = set()
-    for file in files:
-        try:
-            header = pydicom.dcmread(file, stop_before_pixels=True)
-        except Exception:  # whatever a damaged file makes pydicom raise
-            continue
-        for tag in header.keys():  # noqa: SIM118 (iterating over a Dataset converts its elements)
-            raw = header.get_item(tag)
-            if isinstance(raw, RawDataElement):
-                if (tag, raw.value) in before or not _matters(tag, raw.VR):
-                    continue
-                before.add((tag, raw.value))
-            try:
-                yield from _flat(header[tag])
-            except Exception:  # a value that its VR does not allow: the dataset cannot have read it either
-                continue
-
-
-def _matters(tag: pydicom.tag.BaseTag, vr: str | None) -> bool:
+def _matters(tag: int, vr: str | None) -> bool:
+    if tag in EACH_IMAGE_HAS_ONE:
+        return False
     if vr is None:
         try:
             vr = dictionary_VR(tag)
@@ -139,7 +158,7 @@ def _flat(element: DataElement) -> Iterator[DataElement]:
             for nested in item:
                 yield from _flat(nested)
         return
-    remembered = element.keyword not in EACH_IMAGE_HAS_ONE and not element.tag.is_private_creator
+    remembered = element.tag not in EACH_IMAGE_HAS_ONE and not element.tag.is_private_creator
     if element.value and remembered and (element.VR in TEXTS or element.VR in IDENTITIES):
         yield element
 
@@ -164,11 +183,11 @@ def _forms(vr: str, text: str) -> Iterator[Words]:
             name = words(text)
             parts = [words(part) for part in re.split(r"[\^=]", text)]
             found = [name, *parts, tuple(part for pair in parts[1::-1] for part in pair)]
-            yield from (form for form in found if _tells(form, shortest=3))
+            yield from (form for form in found if _is_distinctive(form, shortest=3))
         case _:
-            found = [form for form in _windows(words(text)) if _tells(form, shortest=4)]
+            found = [form for form in _windows(words(text)) if _is_distinctive(form, shortest=4)]
             yield from found
-            # A number may have lost its leading zeros on the way through an integer.
+            # A number may have lost its leading zeros as an integer.
             yield from ((form[0].lstrip("0"),) for form in found if form[0].isdecimal() and len(form) == 1)
 
 
@@ -186,8 +205,8 @@ def _windows(text: Words) -> Iterator[Words]:
         yield text[start : start + LONGEST]
 
 
-def _tells(form: Sequence[str], shortest: int) -> bool:
-    """Check whether a run of words differs from what any dataset may hold."""
+def _is_distinctive(form: Sequence[str], shortest: int) -> bool:
+    """Report whether a run of words differs from what any dataset may contain."""
     if len(form) != 1:
         return sum(map(len, form)) >= 6
     (word,) = form

@@ -356,6 +356,7 @@ KINDS = {
     "unknown character set": (KEPT, raw("SpecificCharacterSet", b"ISO_IR 999 ")),
     "text that its character set has not": (KEPT, raw("ManufacturerModelName", b"Ring \xff\xfe\x81 ")),
     "no instance numbers": (KEPT, drop("InstanceNumber", range(SLICES))),
+    "the same instance number in all": (KEPT, put("InstanceNumber", 1)),
     "instance numbers that are none": (KEPT, raw("InstanceNumber", b"first ")),
     "thickness that is not a number": (KEPT, raw("SliceThickness", b"thin")),
     "implicit VR": (KEPT, written_as(ImplicitVRLittleEndian)),

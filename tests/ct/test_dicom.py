@@ -12,8 +12,9 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 from m3fm.core.errors import InputError
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
-from m3fm.ct.headers import read_header
+from m3fm.ct.headers import to_header
 from m3fm.ct.pixels import read_hu
+from m3fm.ct.tags import read_tags
 
 HU = series.volume()
 
@@ -81,6 +82,43 @@ def test_a_decoder_that_panics_is_an_unreadable_slice(tmp_path):
     content[content.index(two_segments_of_which_the_first_begins_at_64) + 64] = 129
     slices[3].PixelData = bytes(content)
     assert rejected(series.write(tmp_path, slices)).reason == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ends"),
+    [
+        ([None] * 10, (0, 0)),
+        ([1] * 10, (0, 0)),
+        ([1, 2, 3, 4, 6, 5, 7, 8, 9, 10], (0, 0)),
+        ([1, 6, 2, 7, 3, 8, 4, 9, 5, 10], (0, 0)),
+        ([1, 2, 3, 4, None, 6, 7, 8, 9, 10], (0, 0)),
+        ([1, 2, 3, 4, 5, 16, 17, 18, 19, 20], (0, 0)),
+        (["1", "2.0", " 3 ", *range(4, 11)], (10, 1)),
+        (range(10, 110, 10), (100, 10)),
+    ],
+    ids=["none", "all the same", "swapped", "interleaved", "one missing", "a leap", "as text", "by tens"],
+)
+def test_instance_numbers_locate_slices_where_they_rise_or_fall_evenly(tmp_path, numbers, ends):
+    slices = list(series.datasets(HU))
+    for tags, number in zip(slices, numbers, strict=True):
+        del tags.InstanceNumber
+        if number is not None:
+            tags.add_new("InstanceNumber", "IS", number)
+    files = series.write(tmp_path, slices)
+    for order in (files, files[::-1]):
+        read = dicom.read_series(order)
+        assert (read.instance_first, read.instance_last) == ends
+        np.testing.assert_array_equal(read.voxels, HU)
+
+
+def test_every_header_is_read_once(tmp_path, monkeypatch):
+    files, read = series.write(tmp_path, series.datasets(HU)), []
+    monkeypatch.setattr("m3fm.ct.headers.read_tags", lambda file: (read.append(file), read_tags(file))[1])
+    monkeypatch.setattr("pydicom.dcmread", None)
+    surveyed = dicom.survey(files, inspect := [].append)
+    assert dicom.read_volume(surveyed, 2).instance_first == 10
+    assert read == files
+    assert len(inspect.__self__) == len(files)
 
 
 def test_missing_descriptions_are_empty_not_an_error(tmp_path):
@@ -209,7 +247,7 @@ def test_every_stored_value_becomes_what_the_standard_makes_of_it(
     series.store(tags, np.arange(1 << 16).reshape(256, 256))
     (file,) = series.write(tmp_path, [tags])
     out = np.empty((256, 256), np.int16)
-    read_hu(file, read_header(file, "").pixels, out, "")
+    read_hu(file, to_header(read_tags(file), file, "").pixels, out, "")
 
     values = np.arange(1 << 16).reshape(256, 256) % (1 << bits)
     if signed:

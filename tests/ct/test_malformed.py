@@ -156,6 +156,9 @@ def test_the_geometry_of_what_was_rejected_is_on_record(curated):
     assert of["one slice turned"].isna()["gaps"]
     assert of["rescale forgotten"]["soft_fraction"] > 0.05 > of["rescale forgotten"]["air_fraction"]
     assert of["rescale forgotten in one slice"]["jump_hu"] == pytest.approx(1024, abs=50)
+    for kind in ("no instance numbers", "the same instance number in all", "instance numbers that are none"):
+        assert of[kind][["instance_first", "instance_last"]].to_list() == [0, 0], kind
+    assert of["sound"][["instance_first", "instance_last"]].to_list() == [SLICES, 1]
     assert of["abdomen"]["air_hu"] == pytest.approx(-1000, abs=10)
     twice = of["the same files twice"]
     assert twice[["files", "copies", "slices"]].to_list() == [2 * SLICES, SLICES, SLICES]

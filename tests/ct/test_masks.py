@@ -291,7 +291,7 @@ def test_without_totalsegmentator_there_is_a_way_out(tmp_path, monkeypatch):
 
 
 def test_totalsegmentator_is_asked_for_what_is_needed(chest, monkeypatch):
-    """A stand-in: the real one downloads weights. It takes the image and the names, and gives a label map."""
+    """A stand-in, because the real one downloads weights: it makes a label map of the image and the names."""
 
     def stand_in(image, output, *, ml, fast, task, roi_subset, quiet):
         assert (output, ml, task) == (None, True, "total")

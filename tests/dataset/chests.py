@@ -17,7 +17,7 @@ PATIENTS = 4
 UID = "1.2.826.0.1.3680043.8.498."
 SLICES, SIZE, MM = 66, 48, (4.0, 7.0, 7.0)
 STRANGERS = ("999888", "999889")
-"""Patients that no table tells of."""
+"""Patients in no table."""
 FINDINGS = ("atelectasis", "consolidation", "emphysema", "cvd_diagnosis")
 
 
@@ -43,7 +43,7 @@ def write_series(
     slices: int = SLICES,
     image_type: str = "AXIAL",
 ) -> str:
-    """Write one series; gives its SeriesInstanceUID."""
+    """Write one series; returns its SeriesInstanceUID."""
     folder.mkdir(parents=True)
     volume = chest(number)
     uid = f"{UID}7.{number}"

@@ -54,10 +54,10 @@ def test_series_belong_to_the_exams_of_the_tables(curated):
     series, exams, labels = (table(curated, name) for name in ("series", "exams", "labels"))
     assert len(exams) == PATIENTS + 1 + len(chests.STRANGERS), "one without images, and the strangers'"
     assert series.groupby("exam")["patient"].nunique().max() == 1
-    told = set(exams.loc[exams["age"].notna(), "exam"])
-    assert len(told) == PATIENTS
-    assert len(set(series["exam"]) - told) == len(chests.STRANGERS)
-    assert not (set(series["exam"]) - told) & set(labels["exam"])
+    listed = set(exams.loc[exams["age"].notna(), "exam"])
+    assert len(listed) == PATIENTS
+    assert len(set(series["exam"]) - listed) == len(chests.STRANGERS)
+    assert not (set(series["exam"]) - listed) & set(labels["exam"])
     imageless = labels[~labels["exam"].isin(series["exam"])]
     assert imageless["task"].to_list() == ["lung_rads"], "the one task that needs no image"
 
