@@ -46,7 +46,7 @@ PARAMS = Path("params.yaml")
 KINDS_HELP = f"Kind of source: {', '.join(KINDS)} (docs/sources.md)."
 
 
-def absent(context: typer.Context, out: Path | None) -> Path | None:
+def refuse_existing(context: typer.Context, out: Path | None) -> Path | None:
     """Refuse an output that exists: nothing is overwritten; a job's OUT is checked on its cluster."""
     if out is not None and not context.params.get("submit") and out.exists():
         raise InputError(f"{out} is there already: remove it, or name another")
@@ -54,7 +54,7 @@ def absent(context: typer.Context, out: Path | None) -> Path | None:
 
 
 Out = Annotated[
-    Path, typer.Argument(callback=absent, help="Directory to write; it appears when it is complete.")
+    Path, typer.Argument(callback=refuse_existing, help="Directory to write; it appears when it is complete.")
 ]
 Params = Annotated[
     Path | None,
@@ -71,7 +71,7 @@ StateDirectory = Annotated[
 ]
 
 
-def configured(params: Path | None) -> "RunConfig":
+def load_config(params: Path | None) -> "RunConfig":
     """Load the configuration given, else params.yaml here, else the preset tiny."""
     from m3fm.config.presets import load, preset
 
@@ -80,7 +80,7 @@ def configured(params: Path | None) -> "RunConfig":
     return load(params or PARAMS)
 
 
-def entered(directory: Path | None = None) -> State:
+def enter_state(directory: Path | None = None) -> State:
     """Prepare the state directory; heavy libraries are imported after this, and write there."""
     state = State.default() if directory is None else State(directory)
     state.enter()
@@ -97,7 +97,7 @@ MADE_BY = {
 """By what a directory is, the command that writes it, and two files by which it is known."""
 
 
-def existing(**directories: Path | None) -> None:
+def check_inputs(**directories: Path | None) -> None:
     """Refuse what is not what its name here says, or is damaged."""
     from m3fm.core.artifacts import Reference
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Params, absent, app, configured, entered
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Params, app, enter_state, load_config, refuse_existing
 from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def cohort(
     ] = None,
     decisions: Annotated[
         Path | None,
-        typer.Option(callback=absent, help="Write the decision on every series to this CSV file."),
+        typer.Option(callback=refuse_existing, help="Write the decision on every series to this CSV file."),
     ] = None,
     download: Annotated[
         Path | None, typer.Option(help="For idc: fetch the kept series to this directory.")
@@ -42,7 +42,7 @@ def cohort(
     as_json: AsJson = False,
 ) -> None:
     """Say which series of a source would be kept, and why not the others, from its metadata alone."""
-    run = configured(params)
+    run = load_config(params)
     if kind != "idc" and (index or download):
         raise InputError(f"--index and --download are for idc, not for {kind}: name a directory")
     from m3fm.cohort.idc import download as fetch
@@ -64,7 +64,7 @@ def cohort(
     else:
         _show(found)
     if download is not None:
-        entered()
+        enter_state()
         fetch(kept_series(rows, decided, patients), download)
 
 

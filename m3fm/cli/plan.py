@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Params, app, configured, entered
+from m3fm.cli.app import STEPS, AsJson, Params, app, enter_state, load_config
 from m3fm.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def plan(
     The time is that of forward and backward passes, without the reduction of gradients and the update. It is
     in seconds where the costs were measured, else in operations. Nothing is run unless you ask to measure.
     """
-    run = configured(params)
+    run = load_config(params)
     if measure:
         _measure(run, repeats, as_json)
     else:
@@ -74,7 +74,7 @@ def _unit(run: "RunConfig") -> str:
 
 
 def _measure(run: "RunConfig", repeats: int, as_json: bool) -> None:
-    entered()
+    enter_state()
     import torch
 
     from m3fm.training.measure import measure_costs

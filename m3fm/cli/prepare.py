@@ -5,20 +5,20 @@ from typing import Annotated
 
 import typer
 
-from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, app, configured, entered, existing
-from m3fm.cli.show import made
+from m3fm.cli.app import KINDS_HELP, STEPS, AsJson, Out, Params, app, check_inputs, enter_state, load_config
+from m3fm.cli.show import print_output
 from m3fm.core.errors import InputError
 
 
 @app.command(rich_help_panel=STEPS)
 def simulate(out: Out, params: Params = None, as_json: AsJson = False) -> None:
     """Write a simulated screening cohort: DICOM CT, and tables in NLST's format."""
-    run = configured(params)
-    entered()
+    run = load_config(params)
+    enter_state()
     from m3fm.simulate import simulate
 
     simulate(out, run.simulate, run.launch.workers)
-    made(out, as_json)
+    print_output(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -34,8 +34,8 @@ def curate(
     Patients, exams and series become hashes under the secret in the environment variable M3FM_SALT, which
     real patients need: at least 16 characters.
     """
-    run = configured(params)
-    entered()
+    run = load_config(params)
+    enter_state()
     from m3fm.cohort.source import open_source
     from m3fm.dataset.curate import curate
     from m3fm.privacy.pseudonyms import check_source
@@ -43,7 +43,7 @@ def curate(
     opened = open_source(kind, source, run.curate.labels)
     check_source(kind, source)
     curate(opened, out, run.curate, run.launch.workers)
-    made(out, as_json)
+    print_output(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -59,11 +59,11 @@ def validate(
     A table of predictions, of m3fm or any other system, is checked against its own contract.
     """
     if dataset.is_dir():
-        existing(dataset=dataset)
+        check_inputs(dataset=dataset)
     elif dataset.suffix != ".parquet":
         raise InputError(f"{dataset} is not a directory; pass the dataset, or predictions in parquet")
-    entered()
+    enter_state()
     from m3fm.dataset.validate import validate, validate_predictions
 
     (validate if dataset.is_dir() else validate_predictions)(dataset, out)
-    made(out, as_json)
+    print_output(out, as_json)

@@ -16,11 +16,11 @@ from m3fm.cli.app import (
     Params,
     StateDirectory,
     app,
-    configured,
-    entered,
-    existing,
+    check_inputs,
+    enter_state,
+    load_config,
 )
-from m3fm.cli.show import made, results
+from m3fm.cli.show import print_output, results
 from m3fm.core.errors import InputError
 
 
@@ -42,9 +42,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a checkpoint: AUC with intervals by task, and OUT/report.html."""
-    run = configured(params)
-    existing(checkpoint=checkpoint, dataset=dataset)
-    entered()
+    run = load_config(params)
+    check_inputs(checkpoint=checkpoint, dataset=dataset)
+    enter_state()
     from m3fm.pipeline import steps
 
     steps.measure(checkpoint, dataset, split.value, out, run.evaluate)
@@ -63,8 +63,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
-    existing(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
-    entered()
+    check_inputs(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
+    enter_state()
     from m3fm.core.artifacts import Reference
     from m3fm.deploy.export import export
 
@@ -73,7 +73,7 @@ def export(
         "dvc_digest": dataset_version,
     }
     export(checkpoint, out, lineage, dataset, evaluation)
-    made(out, as_json)
+    print_output(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -87,11 +87,11 @@ def register(
     as_json: AsJson = False,
 ) -> None:
     """Register a bundle in MLflow with its lineage; the same bundle twice is one version."""
-    run = configured(params)
+    run = load_config(params)
     histories = {"train": checkpoint, **({} if pretrained is None else {"pretrain": pretrained})}
-    existing(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
+    check_inputs(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
     _of_one_model(bundle, evaluation, checkpoint)
-    root = entered(state).root
+    root = enter_state(state).root
     from m3fm.config.steps import result_digest
     from m3fm.deploy.bundle import read
     from m3fm.pipeline import steps

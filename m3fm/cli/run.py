@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m3fm.cli.app import ALL, KINDS_HELP, AsJson, Params, StateDirectory, app, configured, entered
+from m3fm.cli.app import ALL, KINDS_HELP, AsJson, Params, StateDirectory, app, enter_state, load_config
 from m3fm.core import telemetry
 from m3fm.core.errors import InputError
 from m3fm.core.state import State
@@ -35,9 +35,9 @@ class Backend(StrEnum):
 @app.command(rich_help_panel=ALL)
 def demo(params: Params = None, state: StateDirectory = None) -> None:
     """Run the screening pipeline on simulated patients, and show what came of it (minutes)."""
-    finished = _local(configured(params), entered(state), None, "nlst")
+    finished = _local(load_config(params), enter_state(state), None, "nlst")
     _summary(finished)
-    _places(finished, entered(state))
+    _places(finished, enter_state(state))
 
 
 @app.command(rich_help_panel=ALL)
@@ -63,7 +63,7 @@ def run(
         write("screening" if source is None else "screening_of", compile_to)
         return
     if backend is Backend.local:
-        finished = _local(configured(params), entered(state), source, kind, quiet=as_json)
+        finished = _local(load_config(params), enter_state(state), source, kind, quiet=as_json)
         if as_json:
             steps = [vars(step) for step in finished.steps]
             typer.echo(json.dumps({"outputs": finished.outputs, "steps": steps, "log": str(finished.log)}))
@@ -74,11 +74,11 @@ def run(
         return
     if not host:
         raise InputError("--backend kfp needs the address of Kubeflow Pipelines: --host URL")
-    entered()
+    enter_state()
     from m3fm_kfp.pipelines import runner
     from m3fm_kfp.pipelines.screening.pipeline import MOUNT
 
-    values = runner.arguments(configured(params), State(state or Path(MOUNT)))
+    values = runner.arguments(load_config(params), State(state or Path(MOUNT)))
     if source is not None:
         values |= {"source": runner.source_reference(source, kind), "kind": kind}
     typer.echo(runner.run_cluster("screening" if source is None else "screening_of", values, host))

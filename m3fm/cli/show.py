@@ -7,7 +7,7 @@ from typing import Any
 from m3fm.core.artifacts import Reference, read_manifest
 
 
-def made(out: Path, as_json: bool) -> None:
+def print_output(out: Path, as_json: bool) -> None:
     """Say what a step has written: the reference to it, and what its manifest counts or warns of."""
     manifest = read_manifest(out)
     counts, warnings = manifest.get("counts", {}), manifest.get("warnings", [])

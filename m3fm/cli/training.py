@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from m3fm.cli.app import STEPS, AsJson, Dataset, Out, Params, app, configured, entered, existing
-from m3fm.cli.show import finetuned, made
+from m3fm.cli.app import STEPS, AsJson, Dataset, Out, Params, app, check_inputs, enter_state, load_config
+from m3fm.cli.show import finetuned, print_output
 from m3fm.core.errors import InputError
 from m3fm.core.state import State
 
@@ -49,15 +49,15 @@ def pretrain(
 
     Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
     """
-    run = configured(params)
+    run = load_config(params)
     if submit is not None:
         _submitted(submit, "pretrain", [dataset, out], {"--storage": storage}, address, run, as_json)
-    existing(dataset=dataset)
-    place = _place(entered(), storage, address)
+    check_inputs(dataset=dataset)
+    place = _place(enter_state(), storage, address)
     from m3fm.training.pretrain import pretrain
 
     pretrain(dataset, out, run, place)
-    made(out, as_json)
+    print_output(out, as_json)
 
 
 @app.command(rich_help_panel=STEPS)
@@ -77,16 +77,16 @@ def train(
 
     Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
     """
-    run = configured(params)
+    run = load_config(params)
     if submit is not None:
         options = {"--pretrained": pretrained, "--storage": storage}
         _submitted(submit, "train", [dataset, out], options, address, run, as_json)
-    existing(dataset=dataset, pretrained=pretrained)
-    place = _place(entered(), storage, address)
+    check_inputs(dataset=dataset, pretrained=pretrained)
+    place = _place(enter_state(), storage, address)
     from m3fm.training.multitask import train
 
     train(dataset, pretrained, out, run, place)
-    made(out, as_json)
+    print_output(out, as_json)
 
 
 def _place(state: State, storage: str | None, address: str | None) -> "Place":
@@ -121,7 +121,7 @@ def _submitted(
                 "a job's command is for all to see: no keys in --storage, set them as AWS_ACCESS_KEY_ID and"
                 " AWS_SECRET_ACCESS_KEY on the nodes"
             )
-    entered()
+    enter_state()
     from m3fm.training.submit import submit
 
     words = [*map(str, paths), *(part for pair in given.items() for part in pair)]
@@ -148,13 +148,13 @@ def finetune(
     Prints the table that is in OUT/report.html, too; predictions of every row are in OUT/predictions. Its
     AUCs are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
     """
-    run = configured(params)
+    run = load_config(params)
     if submit is not None:
         _submitted(
             submit, "finetune", [dataset, task, out], {"--pretrained": pretrained}, address, run, as_json
         )
-    existing(dataset=dataset, pretrained=pretrained)
-    place = _place(entered(), None, address)
+    check_inputs(dataset=dataset, pretrained=pretrained)
+    place = _place(enter_state(), None, address)
     from m3fm.transfer.finetune import finetune
 
     finetune(dataset, task, out, run, pretrained, place.mlflow)

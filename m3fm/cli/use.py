@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from m3fm.cli.app import USE, AsJson, Out, StateDirectory, app, entered
+from m3fm.cli.app import USE, AsJson, Out, StateDirectory, app, enter_state
 from m3fm.core.errors import InputError
 from m3fm.core.state import State
 
@@ -28,7 +28,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Download a registered bundle, and check every file of it."""
-    home = entered(state)
+    home = enter_state(state)
     from m3fm.deploy.pull import pull_to
 
     pulled = pull_to(model, out, home)

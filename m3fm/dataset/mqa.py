@@ -26,7 +26,7 @@ from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.ct import store, transforms
 from m3fm.dataset.instance_numbers import has_instance_numbers
-from m3fm.dataset.rows import Grouped, LabelledRow, Rows
+from m3fm.dataset.rows import LabelledRow, Rows, RowsByKey
 from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
 from m3fm.questions.grammar import task_id_questions
 from m3fm.questions.retrieval import retrieval_question, simulate_elements
@@ -104,8 +104,8 @@ class Mqa:
         chosen = pc.and_(pc.equal(series["status"], "kept"), pc.is_in(series["split"], pa.array(splits)))
         order = [("exam", "ascending"), ("preferred", "descending"), ("series", "ascending")]
         kept = series.filter(chosen).sort_by(order).select(SERIES)
-        self._series = Grouped(kept, "exam")
-        self._numbered = Grouped(kept.filter(has_instance_numbers(kept)), "exam")
+        self._series = RowsByKey(kept, "exam")
+        self._numbered = RowsByKey(kept.filter(has_instance_numbers(kept)), "exam")
         """Series in which a slice can be found by its InstanceNumber."""
         texts = ["exam", "patient", "side", "task", "split"]
         labels = pq.read_table(dataset / "labels.parquet", read_dictionary=texts)
@@ -115,9 +115,9 @@ class Mqa:
         self.rows = {name: self._rows(name, labels, imaged) for name in tasks}
         """The labelled rows of each task."""
         exams = pq.read_table(dataset / "exams.parquet", columns=["exam", *ELEMENTS])
-        self._elements = Grouped(exams.sort_by("exam"), "exam")
+        self._elements = RowsByKey(exams.sort_by("exam"), "exam")
         nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", *NODULE])
-        self._nodules = Grouped(nodules.sort_by([("exam", "ascending"), ("number", "ascending")]), "exam")
+        self._nodules = RowsByKey(nodules.sort_by([("exam", "ascending"), ("number", "ascending")]), "exam")
 
     def _rows(self, name: str, labels: pa.Table, imaged: pa.ChunkedArray) -> Rows:
         of_task = pc.equal(labels["task"], name)
@@ -127,7 +127,7 @@ class Mqa:
         found = pc.or_(pc.less(labels["slice_number"], 0), numbered)
         return Rows(labels.filter(pc.and_(of_task, pc.and_(imaged, found))))
 
-    def _series_of(self, row: LabelledRow) -> Grouped:
+    def _series_of(self, row: LabelledRow) -> RowsByKey:
         """Return the series to choose from: where a nodule's slice is to be found, those with numbers."""
         return self._series if row.slice_number < 0 else self._numbered
 

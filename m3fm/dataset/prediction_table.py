@@ -23,7 +23,7 @@ COLUMNS = (
 KEY = ["task", "exam", "side", "nodule", "question"]
 """Columns that identify a prediction."""
 
-BESIDE = "tasks.json"
+TASKS_FILE = "tasks.json"
 """File beside a table that describes the tasks which are not in `m3fm.clinical.tasks`."""
 
 
@@ -32,7 +32,7 @@ def known_tasks(path: Path) -> dict[str, Task]:
 
     Raises InputError where that file does not describe tasks.
     """
-    beside = path.with_name(BESIDE)
+    beside = path.with_name(TASKS_FILE)
     if not beside.is_file():
         return TASKS
     try:

@@ -61,7 +61,7 @@ class Rows(Sequence[LabelledRow]):
         return self[int(of_class[rng.integers(len(of_class))])]
 
 
-class Grouped:
+class RowsByKey:
     """A table sorted by a column of keys, and the rows of each key."""
 
     def __init__(self, table: pa.Table, name: str) -> None:

@@ -34,7 +34,7 @@ def _client(uri: str) -> "MlflowClient":
     return MlflowClient(tracking_uri=uri)
 
 
-def begin(uri: str, name: str, params: Mapping[str, Any]) -> str:
+def start_run(uri: str, name: str, params: Mapping[str, Any]) -> str:
     """Make a run in the experiment; gives its id."""
     from mlflow.entities import Param
 
@@ -47,7 +47,7 @@ def begin(uri: str, name: str, params: Mapping[str, Any]) -> str:
     return run_id
 
 
-def has(uri: str, run_id: str) -> bool:
+def run_exists(uri: str, run_id: str) -> bool:
     """Check whether there is such a run."""
     from mlflow.exceptions import MlflowException
 
@@ -74,15 +74,15 @@ def resume_or_start_run(
         noted = read_json(work / RUN)
         begun = noted if noted["inputs"] == inputs else begun
     found = begun["mlflow_run"]
-    if isinstance(found, str) and has(uri, found):
+    if isinstance(found, str) and run_exists(uri, found):
         return found
-    run_id = begin(uri, name, params)
+    run_id = start_run(uri, name, params)
     write_json(work / RUN, {**begun, "mlflow_run": run_id})
     return run_id
 
 
 @contextlib.contextmanager
-def followed(logged: tuple[str, str] | None) -> Iterator[None]:
+def status_recorded(logged: tuple[str, str] | None) -> Iterator[None]:
     """Let MLflow know how a run (its address and id), of which there may be none, ends."""
     if logged is None:
         yield
@@ -119,7 +119,7 @@ def log_metrics(uri: str, run_id: str, measures: Mapping[str, float]) -> None:
         logger.warning("MLflow did not log the metrics of run %s: %s", run_id, error)
 
 
-class Steps:
+class StepLog:
     """The log of a run's steps, in requests that MLflow takes whole or not at all."""
 
     def __init__(self, uri: str, run_id: str) -> None:

@@ -36,7 +36,7 @@ class Place:
 
 
 class ProgressActor:
-    """An actor that every node reaches: the first worker writes on it, the driver reads."""
+    """Actor that every node reaches: the first worker reports to it, the driver reads."""
 
     def __init__(self) -> None:
         self.row: StepMetrics | None = None
@@ -55,8 +55,8 @@ class ProgressActor:
         return self.row, self.failure
 
 
-def _board() -> "ActorHandle":
-    """Make a board on this node: it must not be lost with another one."""
+def _start_progress() -> "ActorHandle":
+    """Start the actor on this node: it must not be lost with another one."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -65,8 +65,8 @@ def _board() -> "ActorHandle":
 
 
 @contextlib.contextmanager
-def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
-    """Show the progress that stands on the board, until the block ends."""
+def _progress_shown(what: str, steps: int, progress: "ActorHandle") -> Iterator[None]:
+    """Show what the actor reports, until the block ends."""
     import ray
 
     ended = threading.Event()
@@ -74,11 +74,11 @@ def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
     def follow(advance: Advance) -> None:
         while not ended.wait(1.0):
             try:
-                row, _ = ray.get(board.read.remote())
+                row, _ = ray.get(progress.read.remote())
             except ray.exceptions.RayError:
                 return
             if row is not None:
-                advance(int(row["step"]) + 1, _said(row))
+                advance(int(row["step"]) + 1, _describe(row))
 
     with tracked(f"{what} step", steps) as advance:
         thread = threading.Thread(target=follow, args=(advance,), daemon=True)
@@ -93,7 +93,7 @@ def _followed(what: str, steps: int, board: "ActorHandle") -> Iterator[None]:
 NO_LOSSES = ("step", "lr", "gradient_norm", "samples_per_second", "data_wait", "peak_memory_bytes")
 
 
-def _said(row: StepMetrics) -> str:
+def _describe(row: StepMetrics) -> str:
     """Describe a step in words."""
     losses = [v for k, v in row.items() if k not in NO_LOSSES and not k.startswith(VALIDATION)]
     parts = [f"loss {sum(losses) / len(losses):.3f}"]
@@ -118,14 +118,14 @@ def fit(
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    def loop(board: "ActorHandle") -> None:
+    def loop(progress: "ActorHandle") -> None:
         import ray.train.torch
 
         context = ray.train.get_context()
-        steps = runs.Steps(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
+        steps = runs.StepLog(*mlflow) if mlflow is not None and context.get_world_rank() == 0 else None
 
         def report(row: StepMetrics, durable: bool) -> None:
-            board.report.remote(row)
+            progress.report.remote(row)
             if steps is not None:
                 steps.add(row)
                 if durable:
@@ -139,17 +139,17 @@ def fit(
             if steps is not None:
                 steps.flush()
             # An error that is raised would be taken for a worker's death, and tried again.
-            ray.get(board.fail.remote(str(error)))
+            ray.get(progress.fail.remote(str(error)))
 
     resources = {"CPU": 1.0, **({"GPU": launch.gpus_per_worker} if launch.gpus_per_worker else {})}
     with (
         ray_cluster(launch.workers),
         tempfile.TemporaryDirectory() as of_ray,
     ):
-        board = _board()
+        progress = _start_progress()
         trainer = TorchTrainer(
             loop,
-            train_loop_config=board,
+            train_loop_config=progress,
             scaling_config=ray.train.ScalingConfig(
                 num_workers=launch.workers,
                 use_gpu=launch.gpus_per_worker > 0,
@@ -162,13 +162,13 @@ def fit(
                 failure_config=ray.train.FailureConfig(max_failures=launch.restarts),
             ),
         )
-        with _followed(what, config.steps, board):
+        with _progress_shown(what, config.steps, progress):
             try:
                 trainer.fit()
             except SystemExit as stopped:
                 # So Ray ends after Ctrl-C.
                 raise KeyboardInterrupt from stopped
-        _, failure = ray.get(board.read.remote())
+        _, failure = ray.get(progress.read.remote())
     if failure is not None:
         raise FloatingPointError(failure)
 
@@ -196,7 +196,7 @@ def fit_into(
         about: dict[str, Any] = {"inputs": dict(inputs)}
         storage = str(work.absolute() / "checkpoints")
         if place.storage is not None:
-            storage = _below(place.storage, text_digest(to_json(inputs))[:16])
+            storage = _join(place.storage, text_digest(to_json(inputs))[:16])
         before = Checkpoints(storage, config.keep_checkpoints, about).found()
         earlier: dict[str, Any] = before[-1].about if before else {}
         if earlier:
@@ -210,7 +210,7 @@ def fit_into(
             logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
         try:
-            with runs.followed(logged):
+            with runs.status_recorded(logged):
                 fit(what, build, config, launch, checkpoints, logged)
         except KeyboardInterrupt:
             kept = max((one.step for one in checkpoints.found()), default=0)
@@ -218,7 +218,7 @@ def fit_into(
             print(f"\nm3fm: stopped; {goes_on}", file=sys.stderr)
             raise
         with written_whole(out) as partial:
-            content = _take(checkpoints, config, partial)
+            content = _write_result(checkpoints, config, partial)
             describe(partial)
             manifest = {"inputs": inputs, **facts, **content}
             seal(partial, "checkpoint.json", manifest)
@@ -239,7 +239,7 @@ def held(work: Path, out: Path) -> Iterator[None]:
         yield
 
 
-def _below(storage: str, folder: str) -> str:
+def _join(storage: str, folder: str) -> str:
     """Join a folder to a path or URI, whose options stand behind a question mark."""
     path, mark, options = storage.partition("?") if "://" in storage else (storage, "", "")
     return f"{path.rstrip('/')}/{folder}{mark}{options}"
@@ -255,18 +255,21 @@ def _of_same_run(found: Mapping[str, object], inputs: Mapping[str, object], stor
         )
 
 
-def _take(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[str, Any]:
-    """Write the weights that come of a finished training, and its history; gives what is to say of them."""
+def _write_result(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) -> dict[str, Any]:
+    """Write the weights and the history of a finished training; return their step and validation loss."""
     with tempfile.TemporaryDirectory() as temporary:
         last, chosen = Path(temporary) / "last", Path(temporary) / "chosen"
         found = checkpoints.newest(last)
         if found is None or found.step != config.steps:
-            raise InputError("the last checkpoint is damaged: the same command goes on from the one before")
+            raise InputError("the last checkpoint is damaged; the same command resumes from the one before")
         shutil.copy(last / "history.jsonl", out / "history.jsonl")
         best = checkpoints.best()
         if config.result == "best" and best is not None:
             if not checkpoints.fetch(best, chosen):
-                raise InputError(f"the best checkpoint, of step {best.step}, is damaged: take the last one")
+                raise InputError(
+                    f"{without_password(checkpoints.where)}/{best.name} has the lowest validation loss, and is"
+                    " damaged; remove it, and the same command takes the next best"
+                )
             found, last = best, chosen
         shutil.copy(last / "model.safetensors", out / "model.safetensors")
     return {"steps": config.steps, "weights_of_step": found.step, "validation_loss": found.score}

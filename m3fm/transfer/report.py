@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from m3fm.core.files import text_digest, to_json
 from m3fm.core.templates import render
-from m3fm.dataset.prediction_table import BESIDE
+from m3fm.dataset.prediction_table import TASKS_FILE
 from m3fm.evaluation import figures
 from m3fm.transfer.rows import Case, Fold
 from m3fm.transfer.task_file import TaskFile
@@ -163,7 +163,7 @@ def _write_predictions(
             for row, (case, values) in enumerate(zip(cases, found))
         ]
         pd.DataFrame.from_records(records).to_parquet(folder / f"{name}.parquet", index=False)
-    (folder / BESIDE).write_text(to_json([asdict(task.task())]))
+    (folder / TASKS_FILE).write_text(to_json([asdict(task.task())]))
 
 
 def page(content: Mapping[str, Any]) -> str:

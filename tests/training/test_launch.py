@@ -8,7 +8,7 @@ import pytest
 from m3fm.config.sections import LaunchConfig, OptimizerConfig
 from m3fm.core.errors import InputError
 from m3fm.training.checkpoints import Checkpoints
-from m3fm.training.launch import Place, _below, _take, fit_into, held
+from m3fm.training.launch import Place, _join, _write_result, fit_into, held
 
 CONFIG = OptimizerConfig(steps=2, warmup=0, lr=0.1)
 
@@ -55,7 +55,7 @@ def test_two_trainings_to_one_place_exclude_each_other(tmp_path):
     ],
 )
 def test_a_run_has_a_folder_of_its_own(storage, expected):
-    assert _below(storage, "run") == expected
+    assert _join(storage, "run") == expected
 
 
 @pytest.mark.parametrize(("result", "expected"), [("last", 3), ("best", 2)])
@@ -71,7 +71,7 @@ def test_the_weights_are_those_of_the_last_step_or_of_the_least_validation_loss(
     for step, score in ((1, 0.9), (2, 0.3), (3, 0.5)):
         checkpoints.save(step, score, saved(step))
     config = CONFIG.model_copy(update={"steps": 3, "result": result})
-    said = _take(checkpoints, config, tmp_path)
+    result_of = _write_result(checkpoints, config, tmp_path)
     assert (tmp_path / "model.safetensors").read_text() == str(expected)
-    assert (tmp_path / "history.jsonl").read_text() == "history of 3", "all steps are told of"
-    assert (said["steps"], said["weights_of_step"]) == (3, expected)
+    assert (tmp_path / "history.jsonl").read_text() == "history of 3", "of all steps"
+    assert (result_of["steps"], result_of["weights_of_step"]) == (3, expected)

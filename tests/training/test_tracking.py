@@ -27,13 +27,13 @@ def known(registry: Registry, run_id: str) -> list[int]:
 
 
 def test_steps_that_are_told_again_count_once(registry: Registry):
-    run_id = runs.begin(registry.uri, "training", {"a": {"b": 1}})
+    run_id = runs.start_run(registry.uri, "training", {"a": {"b": 1}})
     assert registry.client.get_run(run_id).data.params == {"a.b": "1"}
-    first = runs.Steps(registry.uri, run_id)
+    first = runs.StepLog(registry.uri, run_id)
     for row in rows(0, 70):
         first.add(row)
     first.flush()
-    again = runs.Steps(registry.uri, run_id)
+    again = runs.StepLog(registry.uri, run_id)
     for row in rows(0, 90):
         again.add(row)
     again.flush()
@@ -42,15 +42,15 @@ def test_steps_that_are_told_again_count_once(registry: Registry):
 
 
 def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path):
-    run_id = runs.begin(registry.uri, "training", {})
+    run_id = runs.start_run(registry.uri, "training", {})
     database = tmp_path / "mlflow" / "mlflow.db"
-    steps = runs.Steps(registry.uri, run_id)
+    steps = runs.StepLog(registry.uri, run_id)
     for row in rows(0, 3):
         steps.add(row)
     away = database.rename(database.with_name("away"))
     database.mkdir()
     steps.flush()
-    with runs.followed((registry.uri, run_id)):
+    with runs.status_recorded((registry.uri, run_id)):
         pass
     database.rmdir()
     away.rename(database)
@@ -61,11 +61,11 @@ def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path)
 
 
 def test_a_run_s_end_and_what_came_of_it_are_told(registry: Registry):
-    run_id = runs.begin(registry.uri, "fine-tuning", {})
-    with pytest.raises(KeyboardInterrupt), runs.followed((registry.uri, run_id)):
+    run_id = runs.start_run(registry.uri, "fine-tuning", {})
+    with pytest.raises(KeyboardInterrupt), runs.status_recorded((registry.uri, run_id)):
         raise KeyboardInterrupt
     assert registry.client.get_run(run_id).info.status == "FAILED"
-    with runs.followed((registry.uri, run_id)):
+    with runs.status_recorded((registry.uri, run_id)):
         runs.log_metrics(registry.uri, run_id, {"auc/ct": 0.75})
     run = registry.client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc/ct": 0.75})
