@@ -1,4 +1,4 @@
-"""Nodules are found by InstanceNumber, which not every series has."""
+"""Which series have InstanceNumbers that locate a nodule's slice."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 
 
 def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
-    """Return for each row of series.parquet whether its slices have different InstanceNumbers."""
+    """Return for each row of series.parquet whether its InstanceNumbers locate slices."""
     return pc.not_equal(series["instance_first"], series["instance_last"])
 
 
 def unfound_nodules(dataset: Path) -> int:
-    """Count the nodules whose slice cannot be found: no kept series of their exam has InstanceNumbers."""
+    """Count the nodules whose slice cannot be found: no kept series of their exam has even InstanceNumbers."""
     columns = ["exam", "status", "instance_first", "instance_last"]
     series = pq.read_table(dataset / "series.parquet", columns=columns)
     kept = series.filter(pc.equal(series["status"], "kept"))

@@ -82,7 +82,7 @@ def resume_or_start_run(
 
 
 @contextlib.contextmanager
-def status_recorded(logged: tuple[str, str] | None) -> Iterator[None]:
+def record_status(logged: tuple[str, str] | None) -> Iterator[None]:
     """Let MLflow know how a run (its address and id), of which there may be none, ends."""
     if logged is None:
         yield

@@ -65,7 +65,7 @@ def _start_progress() -> "ActorHandle":
 
 
 @contextlib.contextmanager
-def _progress_shown(what: str, steps: int, progress: "ActorHandle") -> Iterator[None]:
+def _show_progress(what: str, steps: int, progress: "ActorHandle") -> Iterator[None]:
     """Show what the actor reports, until the block ends."""
     import ray
 
@@ -162,7 +162,7 @@ def fit(
                 failure_config=ray.train.FailureConfig(max_failures=launch.restarts),
             ),
         )
-        with _progress_shown(what, config.steps, progress):
+        with _show_progress(what, config.steps, progress):
             try:
                 trainer.fit()
             except SystemExit as stopped:
@@ -210,7 +210,7 @@ def fit_into(
             logged = place.mlflow, about["mlflow_run"]
         checkpoints = Checkpoints(storage, config.keep_checkpoints, about)
         try:
-            with runs.status_recorded(logged):
+            with runs.record_status(logged):
                 fit(what, build, config, launch, checkpoints, logged)
         except KeyboardInterrupt:
             kept = max((one.step for one in checkpoints.found()), default=0)
@@ -266,9 +266,10 @@ def _write_result(checkpoints: Checkpoints, config: OptimizerConfig, out: Path) 
         best = checkpoints.best()
         if config.result == "best" and best is not None:
             if not checkpoints.fetch(best, chosen):
+                place = f"{without_password(checkpoints.where)}/{best.name}"
                 raise InputError(
-                    f"{without_password(checkpoints.where)}/{best.name} has the lowest validation loss, and is"
-                    " damaged; remove it, and the same command takes the next best"
+                    f"{place} has the lowest validation loss, and is damaged; remove it, and the same command"
+                    " takes the next best"
                 )
             found, last = best, chosen
         shutil.copy(last / "model.safetensors", out / "model.safetensors")

@@ -126,7 +126,7 @@ def finetune(
         if mlflow is not None:
             about_run = {"task": task.name, "finetune": run.finetune.model_dump(mode="json")}
             logged = mlflow, runs.resume_or_start_run(mlflow, work, None, inputs, "fine-tuning", about_run)
-        with runs.status_recorded(logged):
+        with runs.record_status(logged):
             _run_all(experiment, done)
             about = {
                 "left_out": found.left_out,

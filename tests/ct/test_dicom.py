@@ -55,7 +55,7 @@ def test_instance_numbers_do_not_order_the_slices(tmp_path):
         tags.InstanceNumber = (number * 3) % 10
     read = dicom.read_series(series.write(tmp_path, slices))
     np.testing.assert_array_equal(read.voxels, HU)
-    assert (read.instance_first, read.instance_last) == (0, 7)
+    assert (read.instance_first, read.instance_last) == (0, 0), "they locate no slice either"
 
 
 @pytest.mark.parametrize("wrong", [None, "missing", 2**40, "the same"])
@@ -93,8 +93,8 @@ def test_a_decoder_that_panics_is_an_unreadable_slice(tmp_path):
         ([1, 6, 2, 7, 3, 8, 4, 9, 5, 10], (0, 0)),
         ([1, 2, 3, 4, None, 6, 7, 8, 9, 10], (0, 0)),
         ([1, 2, 3, 4, 5, 16, 17, 18, 19, 20], (0, 0)),
-        (["1", "2.0", " 3 ", *range(4, 11)], (10, 1)),
-        (range(10, 110, 10), (100, 10)),
+        (["1", "2.0", " 3 ", *range(4, 11)], (1, 10)),
+        (range(10, 110, 10), (10, 100)),
     ],
     ids=["none", "all the same", "swapped", "interleaved", "one missing", "a leap", "as text", "by tens"],
 )

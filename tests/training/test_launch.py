@@ -1,6 +1,7 @@
 """What is refused before a training starts: another run's checkpoints, and a place where one is at work."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,14 @@ def test_a_run_has_a_folder_of_its_own(storage, expected):
     assert _join(storage, "run") == expected
 
 
-@pytest.mark.parametrize(("result", "expected"), [("last", 3), ("best", 2)])
-def test_the_weights_are_those_of_the_last_step_or_of_the_least_validation_loss(tmp_path, result, expected):
+SCORES = {1: 0.9, 2: 0.3, 3: 0.5}
+"""Validation losses by step."""
+
+
+@pytest.fixture
+def checkpoints(tmp_path) -> Checkpoints:
+    """Return the checkpoints of a finished training."""
+
     def saved(step: int):
         def write(directory: Path) -> None:
             (directory / "model.safetensors").write_text(str(step))
@@ -68,10 +75,29 @@ def test_the_weights_are_those_of_the_last_step_or_of_the_least_validation_loss(
         return write
 
     checkpoints = Checkpoints(str(tmp_path / "checkpoints"), 1, {})
-    for step, score in ((1, 0.9), (2, 0.3), (3, 0.5)):
+    for step, score in SCORES.items():
         checkpoints.save(step, score, saved(step))
-    config = CONFIG.model_copy(update={"steps": 3, "result": result})
-    result_of = _write_result(checkpoints, config, tmp_path)
+    return checkpoints
+
+
+@pytest.mark.parametrize(("result", "expected"), [("last", 3), ("best", 2)])
+def test_the_weights_are_those_of_the_last_step_or_of_the_least_validation_loss(
+    checkpoints, tmp_path, result, expected
+):
+    content = _write_result(checkpoints, finished(result), tmp_path)
     assert (tmp_path / "model.safetensors").read_text() == str(expected)
-    assert (tmp_path / "history.jsonl").read_text() == "history of 3", "of all steps"
-    assert (result_of["steps"], result_of["weights_of_step"]) == (3, expected)
+    assert (tmp_path / "history.jsonl").read_text() == "history of 3", "all steps are recorded"
+    assert (content["steps"], content["weights_of_step"]) == (3, expected)
+
+
+def test_a_damaged_best_checkpoint_is_refused_and_the_advice_helps(checkpoints, tmp_path):
+    best = tmp_path / "checkpoints" / "step-00000002"
+    (best / "model.safetensors").write_text("damaged")
+    with pytest.raises(InputError, match=f"{best} has the lowest validation loss, and is damaged; remove it"):
+        _write_result(checkpoints, finished("best"), tmp_path)
+    shutil.rmtree(best)
+    assert _write_result(checkpoints, finished("best"), tmp_path)["weights_of_step"] == 3
+
+
+def finished(result: str):
+    return CONFIG.model_copy(update={"steps": len(SCORES), "result": result})

@@ -50,7 +50,7 @@ def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path)
     away = database.rename(database.with_name("away"))
     database.mkdir()
     steps.flush()
-    with runs.status_recorded((registry.uri, run_id)):
+    with runs.record_status((registry.uri, run_id)):
         pass
     database.rmdir()
     away.rename(database)
@@ -62,10 +62,10 @@ def test_what_mlflow_missed_it_is_told_later(registry: Registry, tmp_path: Path)
 
 def test_a_run_s_end_and_what_came_of_it_are_told(registry: Registry):
     run_id = runs.start_run(registry.uri, "fine-tuning", {})
-    with pytest.raises(KeyboardInterrupt), runs.status_recorded((registry.uri, run_id)):
+    with pytest.raises(KeyboardInterrupt), runs.record_status((registry.uri, run_id)):
         raise KeyboardInterrupt
     assert registry.client.get_run(run_id).info.status == "FAILED"
-    with runs.status_recorded((registry.uri, run_id)):
+    with runs.record_status((registry.uri, run_id)):
         runs.log_metrics(registry.uri, run_id, {"auc/ct": 0.75})
     run = registry.client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"auc/ct": 0.75})
