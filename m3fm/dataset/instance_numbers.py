@@ -13,7 +13,7 @@ def has_instance_numbers(series: pa.Table) -> pa.ChunkedArray:
 
 
 def unfound_nodules(dataset: Path) -> int:
-    """Count the nodules whose slice cannot be found: no kept series of their exam has even InstanceNumbers."""
+    """Count the nodules without a slice: no kept series of their exam has InstanceNumbers that locate it."""
     columns = ["exam", "status", "instance_first", "instance_last"]
     series = pq.read_table(dataset / "series.parquet", columns=columns)
     kept = series.filter(pc.equal(series["status"], "kept"))

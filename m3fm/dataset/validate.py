@@ -188,8 +188,8 @@ def _warnings(dataset: Path) -> list[str]:
         found.insert(0, "no series is kept: no volume to train or test on")
     if unfound := unfound_nodules(dataset):
         found.append(
-            f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers that"
-            " rise or fall evenly: they are not learned from or tested on"
+            f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers"
+            " that rise or fall evenly: they are not learned from or tested on"
         )
     labels = pq.read_table(dataset / "labels.parquet", columns=["task", "split", "label"])
     rows = pd.DataFrame({name: labels[name].to_pandas() for name in ("task", "split")})
