@@ -1,8 +1,8 @@
 """The README's three lines of Python, where `m3fm[cpu]` alone is installed, on a real CT."""
 
 import re
+import shutil
 import subprocess
-import sys
 import tarfile
 import venv
 from pathlib import Path
@@ -18,8 +18,18 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new environment with nothing but `m3fm[cpu]` in it."""
     home = tmp_path_factory.mktemp("cpu") / "venv"
     venv.create(home, with_pip=True)
-    lock = ROOT / "requirements.lock"
-    install = [home / "bin" / "pip", "install", "--quiet", "-c", lock, f"{ROOT}[cpu]"]
+    # A copy, because an earlier build in the checkout could leave files that no longer exist.
+    source = home.with_name("source")
+    left_out = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, source, ignore=left_out)
+    install = [
+        home / "bin" / "pip",
+        "install",
+        "--quiet",
+        "-c",
+        source / "requirements.lock",
+        f"{source}[cpu]",
+    ]
     subprocess.run(install, check=True, cwd=home)
     return home / "bin" / "python"
 
@@ -43,14 +53,5 @@ def test_the_front_door_without_torch(python: Path, bundle: Path, tmp_path: Path
     assert done.stdout.splitlines()[-1] == "Answers 17"
     missing = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True)
     assert "No module named 'torch'" in missing.stderr
-    quick = subprocess.run(
-        [
-            python,
-            "-c",
-            "import time, sys; t = time.perf_counter(); import m3fm; print('numpy' in sys.modules)",
-        ],
-        capture_output=True,
-        text=True,
-    )
-    assert quick.stdout.strip() == "False"
-    assert sys.version_info[:2] >= (3, 11)
+    loaded = "import m3fm, sys; print('numpy' in sys.modules)"
+    assert subprocess.run([python, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
