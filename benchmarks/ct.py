@@ -36,11 +36,11 @@ from m3fm.cohort.dicom_folder import DicomFolder
 from m3fm.config.sections import CurateConfig
 from m3fm.core.artifacts import read_manifest
 from m3fm.ct.dicom import index, read_series
+from m3fm.ct.read import read_ct
 from m3fm.ct.store import open_volume, write_volume
 from m3fm.ct.tags import PIXELS, Raw, Tags
 from m3fm.dataset import examine
 from m3fm.dataset.curate import curate
-from m3fm.deploy.inputs import read_ct
 from m3fm.privacy.pseudonyms import Salt
 
 SHAPE = (300, 512, 512)

@@ -1,8 +1,8 @@
 """The tags of a DICOM file before its pixels, read without decoding their values.
 
 pydicom decodes the values that are used, and reads the files of unusual encoding. The others are walked here:
-by pydicom alone, the index of a folder takes 10 times as long, reading a series (300 slices of 512 x 512) for
-`m3fm predict` 2.8 times, and curating it 1.6 times (`python benchmarks/ct.py`).
+by pydicom alone, the index of a folder takes 7 times as long, reading a series (300 slices of 512 x 512) for
+`m3fm predict` 4 times, and curating it 1.7 times (`python benchmarks/ct.py`).
 """
 
 import struct
