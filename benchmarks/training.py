@@ -29,7 +29,7 @@ from m3fm.dataset.mqa import corpus
 from m3fm.model.text import train_tokenizer
 from m3fm.simulate import simulate
 from m3fm.tracking.registry import Registry
-from m3fm.tracking.runs import begin
+from m3fm.tracking.runs import start_run
 from m3fm.training.batches import Objective
 from m3fm.training.checkpoints import Checkpoints
 from m3fm.training.costs import task_costs
@@ -99,7 +99,7 @@ def timed(dataset: Path, run: RunConfig, tokenizer: str, workers: int, steps: in
     if not launch.gpus_per_worker:
         cores = set(sorted(cores)[:workers])
     uri = Registry.of(root).uri
-    run_id = begin(uri, f"{workers} workers", {})
+    run_id = start_run(uri, f"{workers} workers", {})
     checkpoints = Checkpoints(str(root / "checkpoints"), 1, {})
     fit(
         "training",
