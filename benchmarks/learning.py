@@ -141,7 +141,7 @@ def compared(out: Path, run: RunConfig) -> str:
             values = bootstrap(pair, patients, run.evaluate.resamples, seeded(run.evaluate.seed, task.name))
             low, high, _ = interval(values[:, 0] - values[:, 1], run.evaluate.level)
             numbers = f"{before:.3f} | {after:.3f} | {after - before:+.3f} ({low:+.3f} to {high:+.3f})"
-            verdict = "yes" if low > 0 else "higher, not surely" if after > before else "no"
+            verdict = "yes" if low > 0 else "higher, not significantly" if after > before else "no"
             lines.append(f"| {task.name} | {answer} | {patients} ({positive}) | {numbers} | {verdict} |")
     return "\n".join(lines)
 

@@ -16,7 +16,7 @@ INK, PALE, EDGE = "#1d2738", "#e8eef7", "#51607a"
 
 
 def layers() -> list[list[str]]:
-    """Return the rooms of each layer, the highest layer first."""
+    """Return the packages of each layer, the highest layer first."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layered,) = [contract for contract in contracts if contract["type"] == "layers"]
     return [layer.split(" | ") for layer in layered["layers"]]
@@ -32,13 +32,13 @@ def purpose(room: str) -> str:
 
 
 def rooms() -> str:
-    """Return the table of rooms, the highest layer first."""
+    """Return the table of packages, the highest layer first."""
     found = [
         [str(number), code(room)]
         for number, layer in zip(range(len(layers()), 0, -1), layers())
         for room in layer
     ]
-    return table(["layer", "room", "what it holds"], [[*row, purpose(row[1].strip("`"))] for row in found])
+    return table(["layer", "package", "contents"], [[*row, purpose(row[1].strip("`"))] for row in found])
 
 
 def keys() -> str:

@@ -24,8 +24,8 @@ def diagnoses() -> str:
     known = [element for element in ELEMENTS.values() if element.kind == "diagnosis"]
     low, high = known[0].bounds
     values = (
-        f"Each is `true`, `false`, or the age at diagnosis in {known[0].unit}, {low:g} to {high:g}; "
-        f"{NEVER:g} stands for never, {AGE_UNKNOWN:g} for an unknown age."
+        f"Each is `true`, `false`, or the age at diagnosis in {known[0].unit} ({low:g} to {high:g}); "
+        f"{NEVER:g} means never diagnosed, {AGE_UNKNOWN:g} diagnosed at an unknown age."
     )
     return (
         values

@@ -13,7 +13,10 @@ from m3fm.training.planner import table as planned
 
 def reasons() -> str:
     """Return the table of reasons for which a series is rejected."""
-    known = {**REASONS, CRASHED: "this program failed at it; `detail` names the place. Please report it"}
+    known = {
+        **REASONS,
+        CRASHED: "m3fm itself failed on it; `detail` names the place in the code. Please report it",
+    }
     return table(
         ["reason", "the series is rejected because"], [[code(key), why] for key, why in known.items()]
     )

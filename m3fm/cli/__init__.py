@@ -1,4 +1,4 @@
-"""The command line. Bad input gets one line and exit code 2; what fails for another reason gets 1."""
+"""The command line. Bad input ends with one line and exit code 2; any other failure ends with exit code 1."""
 
 import sys
 

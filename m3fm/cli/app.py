@@ -34,7 +34,7 @@ def _print_version(wanted: bool) -> None:
 def root(
     version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version, and end."),
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Hold the options of m3fm itself."""
@@ -49,30 +49,38 @@ KINDS_HELP = f"Kind of source: {', '.join(KINDS)} (docs/sources.md)."
 def refuse_existing(context: typer.Context, out: Path | None) -> Path | None:
     """Refuse an output that exists: nothing is overwritten; a job's OUT is checked on its cluster."""
     if out is not None and not context.params.get("submit") and out.exists():
-        raise InputError(f"{out} is there already: remove it, or name another")
+        raise InputError(f"{out} already exists; remove it, or choose another path")
     return out
 
 
 Out = Annotated[
-    Path, typer.Argument(callback=refuse_existing, help="Directory to write; it appears when it is complete.")
+    Path,
+    typer.Argument(
+        callback=refuse_existing,
+        help="Output directory; must not exist, and appears only when it is complete.",
+    ),
 ]
 Params = Annotated[
     Path | None,
-    typer.Option(help="The run's configuration. Default: params.yaml here, else the preset tiny."),
+    typer.Option(
+        help="Configuration file of the run. Default: ./params.yaml if it exists, otherwise the preset tiny."
+    ),
 ]
-Dataset = Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")]
-Checkpoint = Annotated[Path, typer.Argument(help="Directory that m3fm train wrote.")]
+Dataset = Annotated[Path, typer.Argument(help="Dataset directory (output of m3fm curate).")]
+Checkpoint = Annotated[Path, typer.Argument(help="Checkpoint directory (output of m3fm train).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 StateDirectory = Annotated[
     Path | None,
     typer.Option(
-        "--state", help="Directory for everything that is made. Default: $M3FM_STATE, else .m3fm here."
+        "--state",
+        help="Directory for all outputs and caches. "
+        "Default: $M3FM_STATE, otherwise .m3fm in the current directory.",
     ),
 ]
 
 
 def load_config(params: Path | None) -> "RunConfig":
-    """Load the configuration given, else params.yaml here, else the preset tiny."""
+    """Load the given configuration, otherwise ./params.yaml if it exists, otherwise the preset tiny."""
     from m3fm.config.presets import load, preset
 
     if params is None and not PARAMS.is_file():
@@ -94,11 +102,11 @@ MADE_BY = {
     "evaluation": ("evaluate", "evaluation.json", "predictions.parquet"),
     "bundle": ("export", "bundle.json", "answer.onnx"),
 }
-"""By what a directory is, the command that writes it, and two files by which it is known."""
+"""Command that writes each kind of directory, and two files that identify it."""
 
 
 def check_inputs(**directories: Path | None) -> None:
-    """Refuse what is not what its name here says, or is damaged."""
+    """Refuse directories that are damaged or not of the kind that the keyword names."""
     from m3fm.core.artifacts import Reference
 
     for kind, directory in directories.items():

@@ -25,7 +25,7 @@ def cohort(
     index: Annotated[
         Path | None,
         typer.Option(
-            help="For idc: its index, idc_index.parquet. Default: that of the package idc-index-data."
+            help="For idc: index file, idc_index.parquet. Default: the one in the package idc-index-data."
         ),
     ] = None,
     decisions: Annotated[
@@ -33,25 +33,25 @@ def cohort(
         typer.Option(callback=refuse_existing, help="Write the decision on every series to this CSV file."),
     ] = None,
     download: Annotated[
-        Path | None, typer.Option(help="For idc: fetch the kept series to this directory.")
+        Path | None, typer.Option(help="For idc: download the kept series to this directory.")
     ] = None,
     patients: Annotated[
-        int | None, typer.Option(min=1, help="With --download: of so many patients only.")
+        int | None, typer.Option(min=1, help="With --download: largest number of patients to download.")
     ] = None,
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which series of a source would be kept, and why not the others, from its metadata alone."""
+    """Show which series of a source would be kept, and why the others would not, from metadata alone."""
     run = load_config(params)
     if kind != "idc" and (index or download):
-        raise InputError(f"--index and --download are for idc, not for {kind}: name a directory")
+        raise InputError(f"--index and --download only work with idc, not with {kind}; leave them out")
     from m3fm.cohort.idc import download as fetch
     from m3fm.cohort.idc import installed_index
     from m3fm.cohort.source import open_source
 
     location = index or root or (installed_index() if kind == "idc" else None)
     if location is None:
-        raise InputError(f"name the directory of the source: m3fm cohort {kind} DIRECTORY")
+        raise InputError(f"a source directory is needed; run m3fm cohort {kind} DIRECTORY")
     rows = open_source(kind, location).listing()
     from m3fm.cohort.selection import decide, kept_series, summary
 

@@ -1,4 +1,4 @@
-"""Commands that look at datasets: what changed from one to another, and under which salt they are hashed."""
+"""Commands that inspect datasets: their differences, the salt's fingerprint, and what results depend on."""
 
 import json
 from collections import Counter
@@ -18,13 +18,13 @@ SIDES = ("before", "after", "added", "removed")
 
 @dataset.command()
 def diff(
-    before: Annotated[Path, typer.Argument(help="Directory that m3fm curate wrote.")],
-    after: Annotated[Path, typer.Argument(help="Another.")],
+    before: Annotated[Path, typer.Argument(help="Dataset directory (output of m3fm curate).")],
+    after: Annotated[Path, typer.Argument(help="Dataset directory to compare with.")],
     as_json: AsJson = False,
 ) -> None:
-    """Say what changed between two datasets: patients, exams, series, splits, and labels by task.
+    """Show what changed between two datasets: patients, exams, series, splits, and labels by task.
 
-    In JSON all rows that came, went or moved are named.
+    With --json, the output names every row that was added, removed or moved.
     """
     for directory in (before, after):
         if not directory.is_dir():
@@ -40,7 +40,10 @@ def diff(
 
 @dataset.command()
 def salt() -> None:
-    """Print the fingerprint of the salt in M3FM_SALT: the same for the same salt, and no way back to it."""
+    """Print the fingerprint of the salt in M3FM_SALT.
+
+    Equal salts have equal fingerprints; a fingerprint does not reveal its salt.
+    """
     from m3fm.privacy.pseudonyms import Salt
 
     typer.echo(Salt.of_environment().fingerprint)
@@ -48,7 +51,10 @@ def salt() -> None:
 
 @dataset.command()
 def depends() -> None:
-    """Print in JSON what DVC cannot see of results: the salt, and by step its code and libraries."""
+    """Print, as JSON, the dependencies that DVC cannot track.
+
+    These are the salt's fingerprint, and the code and libraries of each step.
+    """
     from m3fm.config.steps import STORED
     from m3fm.core.files import to_json
     from m3fm.privacy.pseudonyms import Salt
@@ -58,7 +64,7 @@ def depends() -> None:
 
 
 def _show(changes: dict[str, Any]) -> None:
-    """Print how many rows came, went and changed; then what became of the splits, the series, the labels."""
+    """Print the numbers of added, removed and changed rows, then the changes of splits, series and labels."""
     from rich.console import Console
     from rich.table import Table
 
@@ -67,9 +73,9 @@ def _show(changes: dict[str, Any]) -> None:
     console.print(f"source: {changes['source']}; configuration: {changes['config']}\n")
     series = changes["series"]
     if series["before"] == len(series["removed"]) and series["before"]:
-        console.print("No series is in both: they are of other sources, or hashed under other salts.\n")
+        console.print("The datasets have no series in common: their sources or their salts differ.\n")
 
-    rows = Table("", *SIDES, "columns that changed, in so many rows")
+    rows = Table("", *SIDES, "changed columns (number of rows)")
     for name in ("patients", "exams", "series", "nodules"):
         found = changes[name]
         columns = ", ".join(f"{column} {count}" for column, count in found["columns"].items())

@@ -1,4 +1,4 @@
-"""The command that shows how workers share an optimiser step, and measures what it is planned by."""
+"""The command that shows how workers share an optimiser step, and measures the costs behind the plan."""
 
 import json
 from collections import Counter
@@ -17,21 +17,25 @@ WORKERS = "2,3,4,6,8,12,16,19,24,32,48,64,96,128,192,256,384,512"
 
 @app.command(rich_help_panel=STEPS)
 def plan(
-    workers: Annotated[str, typer.Option(help="Numbers of workers to compare, with commas.")] = WORKERS,
+    workers: Annotated[
+        str, typer.Option(help="Numbers of workers to compare, separated by commas.")
+    ] = WORKERS,
     assignments: Annotated[
-        bool, typer.Option("--assignments", help="Show what each of the configured workers does.")
+        bool, typer.Option("--assignments", help="Show the micro-batches of each configured worker.")
     ] = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Time each scale here, and print the costs for params.yaml.")
     ] = False,
-    repeats: Annotated[int, typer.Option(min=1, help="Times that --measure takes the median of.")] = 5,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Number of timings of which --measure takes the median.")
+    ] = 5,
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how long a multitask step takes on so many workers, by the costs of the configuration.
+    """Estimate the duration of a multitask step for several numbers of workers, from the configured costs.
 
-    The time is that of forward and backward passes, without the reduction of gradients and the update. It is
-    in seconds where the costs were measured, else in operations. Nothing is run unless you ask to measure.
+    The estimate covers the forward and backward passes, not gradient reduction or the update. It is in
+    seconds if costs were measured, otherwise in operations. Nothing runs without --measure.
     """
     run = load_config(params)
     if measure:
@@ -46,7 +50,9 @@ def _numbers(workers: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise InputError(f"--workers is {workers!r}: give whole numbers from 1 on, as in 2,4,8")
+        raise InputError(
+            f"--workers is {workers!r}; pass positive integers separated by commas, such as 2,4,8"
+        )
     return numbers
 
 

@@ -1,4 +1,4 @@
-"""Commands that make and check a dataset."""
+"""Commands that create and check a dataset."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,10 +29,10 @@ def curate(
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn DICOM CT and tables into a dataset. Interrupted, the same command goes on where it was.
+    """Turn DICOM CT and tables into a dataset. After an interruption, the same command resumes.
 
-    Patients, exams and series become hashes under the secret in the environment variable M3FM_SALT, which
-    real patients need: at least 16 characters.
+    Patients, exams and series are replaced by hashes that are salted with the environment variable M3FM_SALT
+    (a secret of at least 16 characters, needed for real patients).
     """
     run = load_config(params)
     enter_state()
@@ -49,19 +49,21 @@ def curate(
 @app.command(rich_help_panel=STEPS)
 def validate(
     dataset: Annotated[
-        Path, typer.Argument(help="Directory that m3fm curate wrote, or a table of predictions in parquet.")
+        Path,
+        typer.Argument(help="Dataset directory (output of m3fm curate), or a Parquet table of predictions."),
     ],
     out: Out,
     as_json: AsJson = False,
 ) -> None:
-    """Check a dataset against its contract; exit code 2 where it breaks it. Pages are in OUT/data_docs.
+    """Check a dataset against its contract, and exit with 2 if it fails.
 
-    A table of predictions, of m3fm or any other system, is checked against its own contract.
+    The report is index.html in OUT/data_docs. A table of predictions, from m3fm or another system, is
+    checked against a contract of its own.
     """
     if dataset.is_dir():
         check_inputs(dataset=dataset)
     elif dataset.suffix != ".parquet":
-        raise InputError(f"{dataset} is not a directory; pass the dataset, or predictions in parquet")
+        raise InputError(f"{dataset} is not a directory; pass the dataset, or a Parquet table of predictions")
     enter_state()
     from m3fm.dataset.validate import validate, validate_predictions
 

@@ -37,11 +37,11 @@ def evaluate(
     checkpoint: Checkpoint,
     dataset: Dataset,
     out: Out,
-    split: Annotated[Split, typer.Option(help="Whose exams are predicted.")] = Split.test,
+    split: Annotated[Split, typer.Option(help="Split whose exams are evaluated.")] = Split.test,
     params: Params = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a checkpoint: AUC with intervals by task, and OUT/report.html."""
+    """Evaluate a checkpoint: AUC with confidence intervals by task, and OUT/report.html."""
     run = load_config(params)
     check_inputs(checkpoint=checkpoint, dataset=dataset)
     enter_state()
@@ -55,14 +55,14 @@ def evaluate(
 def export(
     checkpoint: Checkpoint,
     dataset: Dataset,
-    evaluation: Annotated[Path, typer.Argument(help="Directory that m3fm evaluate wrote.")],
+    evaluation: Annotated[Path, typer.Argument(help="Evaluation directory (output of m3fm evaluate).")],
     out: Out,
     dataset_version: Annotated[
         str, typer.Option(help="The dataset's version in DVC, md5:HASH.dir (see dvc.lock).")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write a checkpoint's ONNX bundle, once its answers are found to be the checkpoint's."""
+    """Export a checkpoint as an ONNX bundle, after checking that both give the same answers."""
     check_inputs(checkpoint=checkpoint, dataset=dataset, evaluation=evaluation)
     enter_state()
     from m3fm.core.artifacts import Reference
@@ -78,15 +78,17 @@ def export(
 
 @app.command(rich_help_panel=STEPS)
 def register(
-    bundle: Annotated[Path, typer.Argument(help="Directory that m3fm export wrote.")],
-    evaluation: Annotated[Path, typer.Argument(help="Directory that m3fm evaluate wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle directory (output of m3fm export).")],
+    evaluation: Annotated[Path, typer.Argument(help="Evaluation directory (output of m3fm evaluate).")],
     checkpoint: Checkpoint,
-    pretrained: Annotated[Path | None, typer.Option(help="Directory that m3fm pretrain wrote.")] = None,
+    pretrained: Annotated[
+        Path | None, typer.Option(help="Directory of the pretrained encoder (output of m3fm pretrain).")
+    ] = None,
     params: Params = None,
     state: StateDirectory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a bundle in MLflow with its lineage; the same bundle twice is one version."""
+    """Register a bundle in MLflow with its lineage. Registering the same bundle again adds no version."""
     run = load_config(params)
     histories = {"train": checkpoint, **({} if pretrained is None else {"pretrain": pretrained})}
     check_inputs(bundle=bundle, evaluation=evaluation, checkpoint=checkpoint, pretrained=pretrained)
@@ -116,11 +118,13 @@ def register(
 
 
 def _of_one_model(bundle: Path, evaluation: Path, checkpoint: Path) -> None:
-    """Refuse an evaluation or a checkpoint that is another model's than the bundle's."""
+    """Refuse an evaluation or a checkpoint of another model than the bundle."""
     from m3fm.core.artifacts import Reference
     from m3fm.deploy.bundle import read
 
     lineage = read(bundle).lineage
     for name, directory in (("evaluation", evaluation), ("checkpoint", checkpoint)):
         if lineage.get(name) != Reference.to(directory).digest:
-            raise InputError(f"{directory} is not the {name} that {bundle} was made with: give that one")
+            raise InputError(
+                f"{directory} is not the {name} that {bundle} was made from; pass the one that belongs to it"
+            )

@@ -34,7 +34,7 @@ class Backend(StrEnum):
 
 @app.command(rich_help_panel=ALL)
 def demo(params: Params = None, state: StateDirectory = None) -> None:
-    """Run the screening pipeline on simulated patients, and show what came of it (minutes)."""
+    """Run the screening pipeline on simulated patients, and show the results (takes minutes)."""
     finished = _local(load_config(params), enter_state(state), None, "nlst")
     _summary(finished)
     _places(finished, enter_state(state))
@@ -42,21 +42,24 @@ def demo(params: Params = None, state: StateDirectory = None) -> None:
 
 @app.command(rich_help_panel=ALL)
 def run(
-    pipeline: Annotated[Pipeline, typer.Argument(help="Which pipeline.")],
+    pipeline: Annotated[Pipeline, typer.Argument(help="Pipeline to run.")],
     params: Params = None,
     state: StateDirectory = None,
     source: Annotated[
-        Path | None, typer.Option(help="Directory of exams to start from. Default: simulate them.")
+        Path | None, typer.Option(help="Source directory of exams. Default: simulate exams.")
     ] = None,
     kind: Annotated[str, typer.Option(help=KINDS_HELP)] = "nlst",
-    backend: Annotated[Backend, typer.Option(help="local, or kfp: a cluster with --host.")] = Backend.local,
-    host: Annotated[str, typer.Option(help="Address of Kubeflow Pipelines.")] = "",
+    backend: Annotated[
+        Backend, typer.Option(help="local: this machine; kfp: the cluster at --host.")
+    ] = Backend.local,
+    host: Annotated[str, typer.Option(help="URL of the Kubeflow Pipelines API.")] = "",
     compile_to: Annotated[
-        Path | None, typer.Option("--compile", help="Only write the pipeline's IR YAML to this file.")
+        Path | None,
+        typer.Option("--compile", help="Write the pipeline's IR YAML to this file, and run nothing."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a Kubeflow pipeline. What has not changed since the last run is reused."""
+    """Run a Kubeflow pipeline. Steps whose inputs, code and settings have not changed are reused."""
     if compile_to is not None:
         from m3fm_kfp.pipelines.compile import compile_to as write
 
@@ -73,7 +76,7 @@ def run(
                 typer.echo(f"{name:<16}{value}")
         return
     if not host:
-        raise InputError("--backend kfp needs the address of Kubeflow Pipelines: --host URL")
+        raise InputError("--backend kfp needs the URL of the Kubeflow Pipelines API; pass --host URL")
     enter_state()
     from m3fm_kfp.pipelines import runner
     from m3fm_kfp.pipelines.screening.pipeline import MOUNT
@@ -105,7 +108,7 @@ def _summary(finished: "Finished") -> None:
     reused = [step.name for step in finished.steps if step.reused]
     ran = [f"{step.name} {step.seconds:.0f} s" for step in finished.steps if not step.reused]
     typer.echo(f"\nreused: {', '.join(reused) or 'nothing'}\nran: {', '.join(ran) or 'nothing'}")
-    typer.echo(f"{finished.seconds:.0f} s in all; log: {finished.log}\n")
+    typer.echo(f"{finished.seconds:.0f} s in total; log: {finished.log}\n")
 
 
 def _places(finished: "Finished", state: State) -> None:
@@ -125,7 +128,7 @@ def _places(finished: "Finished", state: State) -> None:
         "ONNX bundle": paths["bundle"],
         "MLflow database": database,
         "model": finished.outputs["model"],
-        "MLflow's pages": f"{quiet} {mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
+        "MLflow UI": f"{quiet} {mlflow} ui --backend-store-uri {shlex.quote(f'sqlite:///{database}')}",
     }
     for name, value in lines.items():
         typer.echo(f"{name:<16}{value}")

@@ -8,7 +8,7 @@ from m3fm.core.artifacts import Reference, read_manifest
 
 
 def print_output(out: Path, as_json: bool) -> None:
-    """Say what a step has written: the reference to it, and what its manifest counts or warns of."""
+    """Print the reference to a step's output, and the counts and warnings of its manifest."""
     manifest = read_manifest(out)
     counts, warnings = manifest.get("counts", {}), manifest.get("warnings", [])
     reference = Reference.to(out)
@@ -33,7 +33,7 @@ def _listed(counts: dict[str, int]) -> str:
 
 
 def results(evaluation: Path, as_json: bool = False) -> None:
-    """Print an evaluation: one line per task, with AUC and interval."""
+    """Print an evaluation: one line per task, with AUC and confidence interval."""
     rows = headlines(evaluation)
     if as_json:
         print(json.dumps(rows))
@@ -51,7 +51,7 @@ def results(evaluation: Path, as_json: bool = False) -> None:
 
 
 def finetuned(out: Path, as_json: bool = False) -> None:
-    """Print what came of fine-tuning: the AUC of each row over the folds, and what that says in words."""
+    """Print the result of fine-tuning: each row's AUC over the folds, and the verdict in words."""
     content = read_manifest(out)
     if as_json:
         keys = ("task", "counts", "left_out", "simulated", "table", "verdict", "notes")

@@ -1,4 +1,4 @@
-"""Commands that train: here, on a running Ray cluster, or as a job of one."""
+"""Commands that train: on this machine, on a running Ray cluster, or as a job on one."""
 
 import os
 from pathlib import Path
@@ -17,20 +17,23 @@ if TYPE_CHECKING:
 
 Address = Annotated[
     str | None,
-    typer.Option(help="HOST:PORT of a running Ray cluster whose nodes have these paths. Default: Ray here."),
+    typer.Option(
+        help="HOST:PORT of a running Ray cluster whose nodes see the same paths. "
+        "Default: start Ray on this machine."
+    ),
 ]
 Submit = Annotated[
     str | None,
     typer.Option(
         is_eager=True,
-        help="http://HOST:PORT of a Ray cluster's dashboard: run there as a job, and follow it. "
-        "DATASET, OUT and other paths are those of the cluster.",
+        help="URL of a Ray cluster's dashboard, http://HOST:PORT: run there as a job, and follow its output. "
+        "DATASET, OUT and other paths are paths on the cluster.",
     ),
 ]
 Storage = Annotated[
     str | None,
     typer.Option(
-        help="Path or URI (s3://BUCKET/FOLDER) of checkpoints while training goes on. Default: beside OUT."
+        help="Path or URI (s3://BUCKET/FOLDER) for checkpoints during training. Default: next to OUT."
     ),
 ]
 
@@ -45,9 +48,9 @@ def pretrain(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pretrain the image encoder on a dataset's volumes. Interrupted, the same command goes on.
+    """Pretrain the image encoder on a dataset's volumes. After an interruption, the same command resumes.
 
-    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    Steps are logged to MLflow if $MLFLOW_TRACKING_URI is set.
     """
     run = load_config(params)
     if submit is not None:
@@ -65,7 +68,8 @@ def train(
     dataset: Dataset,
     out: Out,
     pretrained: Annotated[
-        Path | None, typer.Option(help="Directory that m3fm pretrain wrote; without, from scratch.")
+        Path | None,
+        typer.Option(help="Output of m3fm pretrain to start from. Default: train from scratch."),
     ] = None,
     params: Params = None,
     address: Address = None,
@@ -73,9 +77,9 @@ def train(
     storage: Storage = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train the model on all tasks. Interrupted, the same command goes on where it was.
+    """Train the model on all tasks. After an interruption, the same command resumes.
 
-    Steps are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    Steps are logged to MLflow if $MLFLOW_TRACKING_URI is set.
     """
     run = load_config(params)
     if submit is not None:
@@ -109,17 +113,20 @@ def _submitted(
     run: "RunConfig",
     as_json: bool,
 ) -> NoReturn:
-    """Run the same command as a job on a Ray cluster, and end as it does."""
+    """Run the same command as a job on a Ray cluster, and exit with its exit code."""
     if address is not None:
-        raise InputError("--submit and --address are two ways to a cluster: give one of them")
+        raise InputError("--submit and --address cannot be combined; pass one of them")
     given = {name: str(value) for name, value in options.items() if value is not None}
     for path in (*map(str, paths), *given.values()):
         if "://" not in path and not path.startswith("/"):
-            raise InputError(f"{path} is a path of the cluster, where a job has no directory: give it whole")
+            raise InputError(
+                f"{path} is relative, but a job on the cluster has no working directory;"
+                " pass an absolute path"
+            )
         if "://" in path and "@" in path:
             raise InputError(
-                "a job's command is for all to see: no keys in --storage, set them as AWS_ACCESS_KEY_ID and"
-                " AWS_SECRET_ACCESS_KEY on the nodes"
+                "--storage contains keys, but everyone can read a job's command; set AWS_ACCESS_KEY_ID and"
+                " AWS_SECRET_ACCESS_KEY on the nodes instead"
             )
     enter_state()
     from m3fm.training.submit import submit
@@ -136,17 +143,19 @@ def finetune(
     out: Out,
     pretrained: Annotated[
         Path | None,
-        typer.Option(help="Directory that m3fm train or m3fm pretrain wrote; without, all from scratch."),
+        typer.Option(
+            help="Output of m3fm train or m3fm pretrain to start from. Default: train from scratch."
+        ),
     ] = None,
     params: Params = None,
     address: Address = None,
     submit: Submit = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tune on a new task, in cross-validation beside a reference. Interrupted, the same command goes on.
+    """Fine-tune on a new task in cross-validation, and compare with a reference model.
 
-    Prints the table that is in OUT/report.html, too; predictions of every row are in OUT/predictions. Its
-    AUCs are logged to the MLflow at $MLFLOW_TRACKING_URI, if that is set.
+    After an interruption, the same command resumes. Prints the table of OUT/report.html, and writes each
+    row's predictions to OUT/predictions. AUCs are logged to MLflow if $MLFLOW_TRACKING_URI is set.
     """
     run = load_config(params)
     if submit is not None:

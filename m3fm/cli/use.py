@@ -13,7 +13,7 @@ from m3fm.core.state import State
 
 
 class Device(StrEnum):
-    """Devices that a bundle runs on; auto takes the GPU where it works."""
+    """Devices that a bundle runs on; auto uses the GPU if it works."""
 
     cpu = "cpu"
     gpu = "gpu"
@@ -22,12 +22,14 @@ class Device(StrEnum):
 
 @app.command(rich_help_panel=USE)
 def pull(
-    model: Annotated[str, typer.Argument(help="NAME (newest), NAME/VERSION or NAME@ALIAS.")],
+    model: Annotated[
+        str, typer.Argument(help="Model to pull: NAME (newest version), NAME/VERSION or NAME@ALIAS.")
+    ],
     out: Out,
     state: StateDirectory = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download a registered bundle, and check every file of it."""
+    """Download a registered bundle, and verify each of its files."""
     home = enter_state(state)
     from m3fm.deploy.pull import pull_to
 
@@ -52,14 +54,14 @@ Example = Annotated[
         "--example",
         is_eager=True,
         callback=_print_example,
-        help="Print a file that both --clinical and --nodules take, as a template, and end.",
+        help="Print a template file that both --clinical and --nodules accept, and exit.",
     ),
 ]
 
 
 @app.command(rich_help_panel=USE)
 def predict(
-    bundle: Annotated[Path, typer.Option(help="Directory that m3fm pull or export wrote.")],
+    bundle: Annotated[Path, typer.Option(help="Bundle directory (output of m3fm pull or export).")],
     ct: Annotated[Path | None, typer.Option(help="Folder of one DICOM series, or a NIfTI file.")] = None,
     clinical: Annotated[
         Path | None, typer.Option(help="JSON file of clinical elements (docs/inputs.md).")
@@ -67,19 +69,27 @@ def predict(
     nodules: Annotated[
         Path | None, typer.Option(help="JSON file of a nodule report (docs/inputs.md).")
     ] = None,
-    task: Annotated[list[str] | None, typer.Option(help="Only this task; may be repeated.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Task to answer; may be repeated. Default: all.")
+    ] = None,
     question: Annotated[str | None, typer.Option(help="A question in your own words.")] = None,
     segmentation: Annotated[
         list[Path] | None,
-        typer.Option(help="DICOM SEG or NIfTI label map of the CT, for a model trained on those."),
+        typer.Option(
+            help="DICOM SEG or NIfTI label map of the CT, for a model trained on segmentations; "
+            "may be repeated."
+        ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where the model runs.")] = Device.cpu,
+    device: Annotated[Device, typer.Option(help="Device to run on.")] = Device.cpu,
     example: Example = False,
     as_json: AsJson = False,
 ) -> None:
-    """Answer for one patient. Needs ONNX Runtime (the extra "cpu" or "gpu"), not torch."""
+    """Predict for one patient. Needs ONNX Runtime (the extra "cpu" or "gpu"), not torch."""
     if question is not None and task:
-        raise InputError("a question says which task is meant: give either --task or --question")
+        raise InputError(
+            "--task and --question cannot be combined, because a question selects its own task;"
+            " pass one of them"
+        )
     from m3fm.deploy.answer import Answers, to_table
     from m3fm.deploy.predictor import load
 
@@ -106,7 +116,7 @@ def predict(
 
 @app.command(rich_help_panel=USE)
 def info(as_json: AsJson = False) -> None:
-    """Show what is installed, where files are kept, the tasks, and how large the models are."""
+    """Show installed packages, the state directory, the tasks, and the sizes of the models."""
     found = _info()
     if as_json:
         typer.echo(json.dumps(found))

@@ -24,9 +24,9 @@ class Nodule:
     short_mm: float | None = None
     """Diameter perpendicular to the longest one, in mm."""
     margin: str | None = None
-    """An answer of the task nodule_margin."""
+    """Margin, as in the answers of the task nodule_margin."""
     attenuation: str | None = None
-    """An answer of the task nodule_attenuation."""
+    """Attenuation, as in the answers of the task nodule_attenuation."""
     new: bool = False
     """Whether an earlier exam did not show the nodule."""
 

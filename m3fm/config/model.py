@@ -96,13 +96,14 @@ class ModelConfig(Config):
     task_depth: Count = 4
     """Number of layers of the task encoder (paper, Methods: Task Encoder; 4)."""
     task_heads: Count | None = None
-    """Attention heads of the task encoder; if empty, as many as the image encoder's."""
+    """Attention heads of the task encoder; if empty, the same as in the image encoder."""
     registers: Natural = 3
     """Number of register tokens, learned tokens that the task encoder reads beside the others."""
     head_width: Count = 1024
     """Hidden width of the heads, two-layer perceptrons (paper, Methods: Predictors)."""
     monotone_risk: bool = True
-    """Whether a risk is kept from falling from year to year; in the authors' code it can fall."""
+    """Whether cumulative risk is forced to be non-decreasing over the years; in the authors' code it can
+    fall."""
     task_id: bool = True
     """Whether the model has a Task ID predictor; the authors' published weights have none."""
     scales: dict[Annotated[str, Field(pattern="^[A-Za-z0-9_-]+$")], Scale] = Field(min_length=1)

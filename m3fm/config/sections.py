@@ -33,15 +33,15 @@ class SimulateConfig(Config):
     patients: Count = 140
     """Number of patients; each has one to three exams."""
     seed: Natural = 2025
-    """Seed of everything that is drawn; a patient depends on it and on the patient's number alone."""
+    """Seed of the simulation; each patient depends only on it and on the patient's number."""
     rows: int = Field(default=80, ge=16, le=1024)
-    """Rows of a slice in pixels, and as many columns."""
+    """Rows and columns of a slice, in pixels."""
     field_of_view_mm: Positive = 340.0
-    """Width of a slice in mm; that of an exam is 1 % smaller to 5 % larger."""
+    """Width of a slice in mm; each exam varies from 1 % smaller to 5 % larger."""
     slices: tuple[Count, Count] = (64, 72)
     """Fewest and most axial slices of an intact series."""
     broken_fraction: Fraction = 0.03
-    """Fraction of the axial series that are written broken on purpose, for curation to reject."""
+    """Fraction of the axial series that are deliberately written with faults, for curation to reject."""
 
     @model_validator(mode="after")
     def _slices_rise(self) -> Self:
@@ -53,10 +53,11 @@ class SimulateConfig(Config):
 
 
 class LabelConfig(Config):
-    """The choices of what counts as an event; the paper leaves them open (docs/choices.md)."""
+    """Definitions of events, which the paper leaves open (docs/choices.md)."""
 
     cardiovascular_icd10: tuple[str, ...] = ("I",)
-    """Beginnings of the ICD-10 codes of a cardiovascular cause of death; I is the circulatory system."""
+    """Prefixes of the ICD-10 codes that count as a cardiovascular cause of death; I is the circulatory
+    system."""
     covid_days_before: int = Field(default=14, ge=0)
     """Largest number of days before a scan at which a COVID-19 test counts for it."""
     covid_days_after: int = Field(default=14, ge=0)
@@ -70,7 +71,7 @@ class RegionsConfig(Config):
     """Source of the boxes: the built-in method, the source's DICOM SEG and NIfTI label maps
     (`segmentations`), or TotalSegmentator."""
     labels: Literal["total", "total_v1"] = "total"
-    """Meaning of the values in label maps: TotalSegmentator's task `total` of version 2 or, `total_v1`, 1."""
+    """Label scheme of label maps: TotalSegmentator's task `total`, version 2 (`total`) or 1 (`total_v1`)."""
 
 
 class CurateConfig(Config):
@@ -85,11 +86,11 @@ class CurateConfig(Config):
     seed: Natural = 2025
     """Seed of the hash that orders the patients for the split."""
     val_fraction: Fraction = 0.1
-    """Fraction of the patients that validate, in each stratum of events."""
+    """Fraction of patients in the validation split, in each stratum of events."""
     test_fraction: Fraction = 0.3
-    """Fraction of the patients that test, in each stratum of events; the rest trains."""
+    """Fraction of patients in the test split, in each stratum of events; the rest is for training."""
     labels: LabelConfig = LabelConfig()
-    """Choices of what counts as an event."""
+    """Definitions of events."""
     regions: RegionsConfig = RegionsConfig()
     """Source of the boxes of lungs and heart."""
 
@@ -115,7 +116,7 @@ class OptimizerConfig(Config):
     steps: Count
     """Number of optimiser steps, warm-up included."""
     warmup: Natural
-    """Number of first steps over which the learning rate rises linearly to `lr`."""
+    """Number of warm-up steps, in which the learning rate rises linearly to `lr`."""
     lr: Positive
     """Highest learning rate, reached after the warm-up; half a cosine then lowers it to 0."""
     weight_decay: NotNegative = 0.05
@@ -130,11 +131,12 @@ class OptimizerConfig(Config):
     checkpoint_every: Count = 1000
     """Number of steps between checkpoints; each checkpoint is validated."""
     keep_checkpoints: Count = 2
-    """Number of newest checkpoints kept during training, beside the one of the least validation loss."""
+    """Number of newest checkpoints kept during training, in addition to the one with the lowest validation
+    loss."""
     result: Literal["last", "best"] = "last"
-    """Weights that training returns: those of the last step, or of the least validation loss."""
+    """Weights that training returns: those of the last step, or those with the lowest validation loss."""
     seed: Natural = 2025
-    """Seed of the first weights, of the samples and of their random changes."""
+    """Seed of the initial weights, the sampling and the augmentation."""
 
 
 class PretrainConfig(Config):
@@ -156,7 +158,7 @@ class PretrainConfig(Config):
     decoder_heads: Count = 16
     """Attention heads of the image decoder; they must divide its width."""
     loss_token_slices: Count = 2
-    """Number of slices of tokens whose masked voxels are predicted, drawn for every micro-batch (paper,
+    """Number of token slices whose masked voxels are predicted, drawn anew for every micro-batch (paper,
     Self-supervised pretraining: some selected slices)."""
     scale_range: tuple[Pair, Pair, Pair] = ((0.5, 2.0), (0.6, 1.4), (0.6, 1.4))
     """Smallest and largest factor of the random resizing along slices, rows and columns; the voxel size
@@ -188,7 +190,7 @@ class PretrainConfig(Config):
 
 
 class AugmentConfig(Config):
-    """The random changes of every training sample (paper, Training details)."""
+    """The augmentation of every training sample (paper, Training details)."""
 
     element_dropout: Fraction = 0.2
     """Probability with which each clinical element is left out of the text (paper: 0.2)."""
@@ -206,15 +208,14 @@ class TrainConfig(AugmentConfig):
     optimizer: OptimizerConfig
     """Optimiser of multitask training (paper: 30,000 steps, 2,000 of warm-up, learning rate 2e-4)."""
     tasks: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Names of the tasks that are trained; if empty, all that the dataset has labels of."""
+    """Names of the tasks to train; if empty, all tasks that the dataset has labels for."""
     modality: Modality = "both"
-    """Inputs of the model (paper, Table 1); `image` leaves out the clinical text and the tasks that read text
-    alone, `text` leaves out the images."""
+    """Inputs of the model (paper, Table 1); `image` leaves out the clinical text and the text-only tasks,
+    `text` leaves out the images."""
     loss_weights: dict[str, Positive] = {}
     """Weight of a task's loss in the loss of a step, by task; 1 if not given."""
     class_weights: dict[str, tuple[Positive, ...]] = {}
-    """Weights of a sample's loss by its answer, for a task, in the order of the task's answers; 1 if not
-    given."""
+    """Class weights of a task's loss, in the order of its answers; 1 if not given."""
     batch: Count = 12
     """Number of samples of each of the 17 tasks in one optimiser step (paper: 12)."""
     retrieval_batch: Count = 768
@@ -223,11 +224,11 @@ class TrainConfig(AugmentConfig):
     micro_batch: Count = 1
     """Number of samples of a task with images that a worker computes at once; it must divide the batch."""
     text_micro_batch: Count = 12
-    """Number of samples of a task that reads text alone that a worker computes at once; it must divide the
-    batch and half of the retrieval batch."""
+    """Number of samples of a text-only task that a worker computes at once; it must divide the batch and half
+    of the retrieval batch."""
     task_id_questions: Count = 16
-    """Number of additional questions in every micro-batch for the Task ID predictor alone, half of them of
-    no task."""
+    """Number of additional questions per micro-batch, used only by the Task ID predictor; half of them are
+    out of scope."""
     task_id_loss_weight: Positive = 0.3
     """Weight of the Task ID predictor's loss, added to the loss of the answers."""
     validation_batches: Natural = 2
@@ -235,7 +236,7 @@ class TrainConfig(AugmentConfig):
     validation patients."""
 
     def together(self, scale: str | None) -> int:
-        """Return the samples in a micro-batch of a task: with an image scale, or None for text alone."""
+        """Return the samples in a micro-batch of a task: with an image scale, or None for text only."""
         return self.text_micro_batch if scale is None else self.micro_batch
 
     @model_validator(mode="after")
@@ -267,22 +268,21 @@ class TrainConfig(AugmentConfig):
 
 
 TEXT = "text"
-"""Key of the tasks that read text alone, among the names of scales."""
+"""Key of the text-only tasks, among the names of scales."""
 
 
 class Costs(Config):
     """Seconds of one sample, forward and backward, by image scale; `m3fm plan --measure` prints them.
 
-    Workers are balanced by these costs, so only their proportions count. They are part of the configuration
-    and not measured during a run: so all workers know the plan of any step, and a repeated run has the same
-    plan. A scale without a cost gets one by its number of operations.
+    Workers are balanced by these costs, so only their ratios matter. They are part of the configuration, not
+    measured during a run, so that all workers know the plan of any step and a repeated run has the same plan.
+    A scale without a cost is estimated from its number of operations.
     """
 
     pretrain: dict[str, Positive] = {}
     """Seconds of one crop in pretraining, by image scale."""
     train: dict[str, Positive] = {}
-    """Seconds of one sample in multitask training, by image scale, and of tasks that read text alone
-    (`text`)."""
+    """Seconds of one sample in multitask training, by image scale, and of text-only tasks (`text`)."""
 
 
 class FinetuneConfig(AugmentConfig):
@@ -293,14 +293,14 @@ class FinetuneConfig(AugmentConfig):
     folds: int = Field(default=5, ge=2)
     """Number of folds of the cross-validation; all exams of a patient are in one fold."""
     batch: Count = 12
-    """Number of samples in one optimiser step, every answer as often as any other (paper: 12)."""
+    """Number of samples in one optimiser step, with all answers equally often (paper: 12)."""
     micro_batch: Count = 12
     """Number of samples that a worker computes at once; it must divide the batch."""
     reference_features: Count = 20
     """Number of image features and clinical variables that the reference model keeps, chosen anew in every
     fold."""
     reference_c: Positive = 1.0
-    """Inverse strength of the penalty in the reference model's logistic regression."""
+    """Inverse regularisation strength of the reference model's logistic regression."""
 
     @model_validator(mode="after")
     def _micro_batches_fill_the_batch(self) -> Self:
@@ -312,21 +312,22 @@ class LaunchConfig(Config):
     """The workers, their resources and how they compute."""
 
     workers: Count = 2
-    """Number of Ray workers that train (paper: 192), and of processes that simulate, curate or fine-tune."""
+    """Number of Ray workers for training (paper: 192), and of processes for simulation, curation and
+    fine-tuning."""
     gpus_per_worker: NotNegative = 0.0
-    """GPUs of each worker beside its one CPU core; 0 trains on the CPU (paper: 1)."""
+    """GPUs per worker, in addition to its one CPU core; 0 trains on the CPU (paper: 1)."""
     placement: Literal["PACK", "SPREAD"] = "PACK"
-    """Placement of the workers by Ray: on as few machines as possible, or on as many."""
+    """Placement strategy of Ray: PACK uses as few machines as possible, SPREAD as many as possible."""
     restarts: Natural = 3
-    """Number of times that workers that died are replaced before training ends with an error; the same
-    command then resumes it."""
+    """Number of times that failed workers are replaced before training ends with an error; the same command
+    then resumes it."""
     num_workers: Natural = 0
     """Number of processes that load data for each worker; 0 loads in the worker itself, between steps."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number format of the forward and backward passes; other than float32 it is automatic mixed precision
+    """Number format of the forward and backward passes; any other than float32 uses automatic mixed precision
     (paper, Training details)."""
     activation_checkpointing: bool = False
-    """Whether activations are computed again in the backward pass: slower, for less memory."""
+    """Whether activations are recomputed in the backward pass, which is slower but saves memory."""
     compile: bool = False
     """Whether `torch.compile` compiles the transformers; `benchmarks/model.py` measures the gain."""
     costs: Costs = Costs()
@@ -334,12 +335,12 @@ class LaunchConfig(Config):
 
 
 class EvaluateConfig(Config):
-    """The bootstrap intervals of the AUC and of the other measures."""
+    """The bootstrap confidence intervals of the AUC and of the other metrics."""
 
     resamples: Count = 2000
     """Number of bootstrap resamples of the patients."""
     level: float = Field(default=0.95, gt=0, lt=1)
-    """Coverage of the intervals."""
+    """Coverage of the confidence intervals."""
     seed: Natural = 2025
     """Seed of the resamples."""
 
@@ -348,7 +349,7 @@ class RunConfig(Config):
     """The whole configuration of a run of the screening pipeline."""
 
     preset: Literal["tiny", "base", "large", "huge"]
-    """Preset whose values hold for all keys that are not given."""
+    """Preset that supplies the values of all keys that are not given."""
     simulate: SimulateConfig = SimulateConfig()
     """Simulated screening cohort."""
     curate: CurateConfig = Field(default_factory=CurateConfig)
@@ -362,7 +363,7 @@ class RunConfig(Config):
     finetune: FinetuneConfig
     """Fine-tuning on a new task."""
     evaluate: EvaluateConfig = EvaluateConfig()
-    """Intervals of the evaluation."""
+    """Confidence intervals of the evaluation."""
     launch: LaunchConfig = LaunchConfig()
     """Workers and resources."""
     registered_model: str = Field(default="m3fm", pattern=r"^[A-Za-z0-9_.-]+$")

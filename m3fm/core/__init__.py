@@ -1,1 +1,1 @@
-"""Foundations: errors, artifacts, the state directory, Ray, progress; nothing of CT or of models."""
+"""Foundations: errors, artifacts, the state directory, Ray, progress; nothing specific to CT or to models."""

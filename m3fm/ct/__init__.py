@@ -1,1 +1,1 @@
-"""Voxels: reading CT, checking its geometry, finding its regions, and the one preprocessing."""
+"""Voxels: reading CT, checking geometry, finding regions, and the shared preprocessing."""

@@ -59,7 +59,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
 
     The salt of all hashes is the environment's. Raises InputError where that is not the configured one, where
     the source has no series, where TotalSegmentator is asked for and not there, and where the dataset would
-    identify its patients. Interrupted, it goes on when it is called again.
+    identify its patients. After an interruption, the same call resumes.
     """
     config = with_fingerprint(config)
     salt = check_fingerprint(config.salt_fingerprint)

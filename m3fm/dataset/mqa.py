@@ -141,7 +141,7 @@ class Mqa:
         return [Nodule(**{name: row[name] for name in NODULE}) for row in self._nodules.rows(exam)]
 
     def draw(self, task: str, rng: np.random.Generator) -> LabelledRow:
-        """Draw a row of a task, every class as often as any other, however rare it is."""
+        """Draw a row of a task, all classes equally often, however rare they are."""
         return self.rows[task].draw(rng)
 
     def training_sample(self, task: str, rng: np.random.Generator, config: AugmentConfig) -> Sample:

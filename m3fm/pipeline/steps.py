@@ -47,7 +47,7 @@ P = ParamSpec("P")
 
 @contextlib.contextmanager
 def reported(step: str, state: State) -> Iterator[None]:
-    """Tell when a step starts and ends; where it fails, leave the reason in a file and on the last line."""
+    """Report when a step starts and ends; where it fails, leave the reason in a file and on the last line."""
     state.enter()
     say(step, "started")
     began = time.monotonic()

@@ -2,7 +2,7 @@
 
 A registered version carries a lineage record that is joined by digests: what code, data and configuration
 it was made of, and the digest of every file of its bundle. The record has a digest of its own, and there is
-one run and one version for it. Every stage of `register` finds what an interrupted call left and goes on;
+one run and one version for it. Every stage of `register` finds what an interrupted call left and continues;
 the version is made last, in one transaction with its tags, so whatever has a version is complete.
 
 MLflow is reached through its client: nothing of a model is pickled, a bundle is a directory of artifacts.
@@ -119,7 +119,7 @@ class Registry:
         Raises InputError, and leaves nothing, for an unknown version or a file that differs.
         """
         if out.exists():
-            raise InputError(f"{out} is there already: remove it, or pull to another directory")
+            raise InputError(f"{out} already exists; remove it, or pull to another directory")
         found = _find(self.client, name, version)
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)

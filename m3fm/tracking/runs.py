@@ -19,7 +19,7 @@ FLUSH_SECONDS = 10.0
 """How old a step may become before it is logged."""
 
 RUN = "run.json"
-"""The run that an interrupted call goes on with, beside its output."""
+"""File next to the output with the run that an interrupted call continues."""
 
 logger = logging.getLogger(__name__)
 
@@ -132,8 +132,7 @@ class StepLog:
     def add(self, row: Mapping[str, float]) -> None:
         """Take the measures of a step, of which one is its number, `step`; a step that is known is left out.
 
-        A run that goes on after an interruption logs all steps so far and does some again; they come out
-        the same.
+        A run that resumes after an interruption logs all steps so far and repeats some, with the same result.
         """
         self._rows.append({**row, "time": time.time()})
         if time.monotonic() - self._flushed > FLUSH_SECONDS:

@@ -1,1 +1,1 @@
-"""Pretraining and task-parallel multitask training on Ray Train: one loop, and an objective for each."""
+"""Pretraining and task-parallel multitask training on Ray Train: one loop, with one objective for each."""

@@ -72,7 +72,7 @@ class Checkpoints:
         return sorted((found for found in described if found is not None), key=lambda found: found.step)
 
     def best(self) -> Found | None:
-        """Return the checkpoint of the least validation loss; the newest where none was validated."""
+        """Return the checkpoint with the lowest validation loss; the newest if none was validated."""
         found = self.found()
         scored = [one for one in found if one.score is not None]
         if scored:

@@ -185,7 +185,7 @@ def fit_into(
     place: Place,
     facts: Mapping[str, Any],
 ) -> None:
-    """Train, and write a sealed checkpoint directory; an interrupted call goes on where it was.
+    """Train, and write a sealed checkpoint directory; after an interruption, the same call resumes.
 
     `inputs` is what the result depends on, `params` are logged, `describe` writes what belongs beside the
     weights, and `facts` are recorded in the manifest. Raises InputError where another process is training to
@@ -214,8 +214,8 @@ def fit_into(
                 fit(what, build, config, launch, checkpoints, logged)
         except KeyboardInterrupt:
             kept = max((one.step for one in checkpoints.found()), default=0)
-            goes_on = f"the same command goes on after step {kept} of {config.steps}"
-            print(f"\nm3fm: stopped; {goes_on}", file=sys.stderr)
+            resumes = f"the same command resumes after step {kept} of {config.steps}"
+            print(f"\nm3fm: stopped; {resumes}", file=sys.stderr)
             raise
         with written_whole(out) as partial:
             content = _write_result(checkpoints, config, partial)

@@ -26,8 +26,8 @@ HANDED_ON = ("MLFLOW_TRACKING_URI", "GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> int:
     """Run `m3fm COMMAND ARGUMENTS` with a configuration on the cluster with a dashboard at `address`.
 
-    What the job prints is printed here. Gives its exit code: 2 for bad input, 1 for other failures.
-    Interrupted, this stops to follow, and the job goes on.
+    Prints what the job prints, and returns its exit code: 2 for bad input, 1 for other failures. Ctrl-C stops
+    following; the job continues.
     Raises InputError where the cluster does not answer, or refuses.
     """
     client = _client(address)
@@ -46,7 +46,7 @@ def submit(address: str, command: str, arguments: list[str], run: RunConfig) -> 
         info = client.get_job_info(job)
     except KeyboardInterrupt:
         stop = f"ray job stop --address {address} {job}"
-        print(f"\nm3fm: job {job} goes on; to stop it: {stop}", file=sys.stderr)
+        print(f"\nm3fm: job {job} continues; to stop it: {stop}", file=sys.stderr)
         return 130
     except (OSError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -66,13 +66,13 @@ def test_nodules_are_described(source):
 
 
 def test_tables_and_headers_decide_alike_on_every_series(source):
-    told = source.listing()
+    listed = source.listing()
     seen = open_source("dicom", source.images).listing()
     by_tables, by_headers = (
-        dict(zip(rows["series"].to_pylist(), decide(rows, 20).to_pylist())) for rows in (told, seen)
+        dict(zip(rows["series"].to_pylist(), decide(rows, 20).to_pylist())) for rows in (listed, seen)
     )
     assert by_tables == by_headers
     assert set(by_tables.values()) == {"kept", "localizer"}
-    assert dict(zip(told["series"].to_pylist(), told["patient"].to_pylist())) == dict(
+    assert dict(zip(listed["series"].to_pylist(), listed["patient"].to_pylist())) == dict(
         zip(seen["series"].to_pylist(), seen["patient"].to_pylist())
     )

@@ -53,8 +53,8 @@ def changed(curated, tmp_path_factory) -> tuple[Path, dict[str, str]]:
     tables["labels"] = labels.drop(emphysema.index[1])
     for name, rows in tables.items():
         pq.write_table(pa.Table.from_pandas(rows, SCHEMAS[name], False), out / f"{name}.parquet")
-    told = {"gone": gone, "rejected": rejected, "other": other, "moved": moved, "left": left}
-    return out, {**told, "old_split": old_split, "old_class": old_class}
+    expected = {"gone": gone, "rejected": rejected, "other": other, "moved": moved, "left": left}
+    return out, {**expected, "old_split": old_split, "old_class": old_class}
 
 
 def test_a_dataset_does_not_differ_from_itself(curated):
@@ -72,18 +72,18 @@ def test_a_dataset_does_not_differ_from_itself(curated):
 
 
 def test_each_change_is_told_once(curated, changed):
-    after, told = changed
+    after, expected = changed
     changes = compare(curated, after)
     patients, series = changes["patients"], changes["series"]
-    assert (patients["added"], patients["removed"]) == (["f" * 16], [told["left"]])
+    assert (patients["added"], patients["removed"]) == (["f" * 16], [expected["left"]])
     (moved,) = patients["moved"]
-    assert (moved["name"], moved["before"]) == (told["moved"], told["old_split"])
-    assert (series["added"], series["removed"]) == ([], [told["gone"]])
-    assert series["moved"] == [{"name": told["rejected"], "before": "kept", "after": "rejected no_lungs"}]
-    assert series["other_volume"] == [told["other"]]
+    assert (moved["name"], moved["before"]) == (expected["moved"], expected["old_split"])
+    assert (series["added"], series["removed"]) == ([], [expected["gone"]])
+    assert series["moved"] == [{"name": expected["rejected"], "before": "kept", "after": "rejected no_lungs"}]
+    assert series["other_volume"] == [expected["other"]]
     assert series["columns"] == {"status": 1, "reason": 1, "digest": 1, "voxel_z": 1}
     emphysema, risk = changes["labels"]["emphysema"], changes["labels"]["cvd_mortality"]
-    old, new = ("yes", "no") if told["old_class"] else ("no", "yes")
+    old, new = ("yes", "no") if expected["old_class"] else ("no", "yes")
     assert (emphysema["added"], emphysema["removed"], emphysema["changed"]) == (0, 1, 1)
     assert emphysema["moves"] == {f"{old} -> {new}": 1}
     assert (risk["changed"], risk["moves"]) == (1, {"no event -> no event": 1})
@@ -173,5 +173,5 @@ def test_command_prints_tables_and_json(curated, changed):
     assert "series: kept -> rejected no_lungs: 1" in shown
     assert "series: kept with other voxels: 1" in shown
     assert all(task in shown for task in SCREENING)
-    told = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
-    assert json.loads(told) == compare(curated, changed[0])
+    printed = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    assert json.loads(printed) == compare(curated, changed[0])

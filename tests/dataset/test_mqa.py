@@ -81,9 +81,9 @@ def test_evaluation_looks_at_the_preferred_series(curated, mqa):
 
 
 def test_samples_have_the_shape_of_their_scale(mqa):
-    told = [task for task in SCREENING if mqa.rows[task]]
-    assert len(told) == 13, "the source has no label of the others"
-    for task in told:
+    labelled = [task for task in SCREENING if mqa.rows[task]]
+    assert len(labelled) == 13, "the source has no label of the others"
+    for task in labelled:
         sample, again = (mqa.sample(task, mqa.rows[task][0], 0) for _ in range(2))
         scale = TASKS[task].scale
         assert (sample.image is None) == (scale is None)

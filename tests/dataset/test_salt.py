@@ -95,6 +95,6 @@ def test_it_makes_another_dataset_and_is_in_none_of_its_files(images, curated, t
     assert Salt("m3fm").hashed("series", f"{UID}7.0") in set(usual["series"])
     assert Salt(SECRET).hashed("series", f"{UID}7.0") in set(other["series"])
     assert sorted(usual["status"]) == sorted(other["status"])
-    told = "".join(capfd.readouterr()).encode()
+    printed = "".join(capfd.readouterr()).encode()
     files = [path.read_bytes() for path in out.rglob("*") if path.is_file()]
-    assert not any(SECRET.encode() in data for data in (told, *files))
+    assert not any(SECRET.encode() in data for data in (printed, *files))

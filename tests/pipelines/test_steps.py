@@ -113,9 +113,9 @@ def test_waits_for_another_process_that_makes_the_same(tmp_path, capsys):
     assert begun.wait(10)
     made(tmp_path)
     other.join()
-    told = capsys.readouterr().out
-    assert "waiting" in told
-    assert f"reused {out}" in told
+    printed = capsys.readouterr().out
+    assert "waiting" in printed
+    assert f"reused {out}" in printed
 
 
 def test_state_directory_is_one_run_at_a_time(tmp_path):

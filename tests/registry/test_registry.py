@@ -204,7 +204,7 @@ def test_a_pulled_bundle_is_the_registered_one(made: Made, tmp_path: Path):
         Reference.to(out).resolve()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["by-number", "deep"]
     assert made.registry.versions("pulled")[0]["aliases"] == ["champion"]
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
         made.registry.pull("pulled", version.version, tmp_path / "by-number")
 
 

@@ -91,7 +91,7 @@ def test_ctrl_c_says_from_where_it_goes_on(runs):
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() == 130, runs.log("stopped")
     assert (
-        f"m3fm: stopped; the same command goes on after step {runs.checkpoint('stopped')} of 72"
+        f"m3fm: stopped; the same command resumes after step {runs.checkpoint('stopped')} of 72"
         in runs.log("stopped")
     )
     assert "Traceback" not in runs.log("stopped").split("m3fm: stopped")[1]

@@ -107,9 +107,9 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(alone: Path, tmp_path: P
     run(0, 1, tmp_path, lambda row, durable: rows.append(row))
     assert torch.equal(weights(tmp_path), weights(alone))
     assert (last(tmp_path) / "history.jsonl").read_text() == (last(alone) / "history.jsonl").read_text()
-    told = [row["step"] for row in rows]
-    assert told == list(range(8)), "of all steps: whoever listens may have missed some"
-    assert [step for step, row in zip(told, rows) if "data_wait" in row] == told[stop // 3 * 3 :]
+    steps = [row["step"] for row in rows]
+    assert steps == list(range(8)), "of all steps: whoever listens may have missed some"
+    assert [step for step, row in zip(steps, rows) if "data_wait" in row] == steps[stop // 3 * 3 :]
 
 
 def test_in_float16_the_scale_of_the_gradients_is_gone_on_with(tmp_path: Path) -> None:

@@ -127,10 +127,10 @@ def test_where_no_cluster_takes_jobs_one_line_says_so(runs):
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["data", "/out"], "data is a path of the cluster"),
-        (["/data", "/out", "--storage", "checkpoints"], "checkpoints is a path of the cluster"),
-        (["/data", "/out", "--storage", "s3://key:secret@bucket/runs"], "no keys in --storage"),
-        (["/data", "/out", "--address", "127.0.0.1:1"], "give one of them"),
+        (["data", "/out"], "data is relative"),
+        (["/data", "/out", "--storage", "checkpoints"], "checkpoints is relative"),
+        (["/data", "/out", "--storage", "s3://key:secret@bucket/runs"], "--storage contains keys"),
+        (["/data", "/out", "--address", "127.0.0.1:1"], "pass one of them"),
         (["/data", "/tmp"], "no Ray cluster takes jobs"),
     ],
 )

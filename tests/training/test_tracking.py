@@ -1,4 +1,4 @@
-"""What MLflow is told of a training: every step once, whenever it was away and whoever tells it again."""
+"""What MLflow receives from a training: every step once, even if MLflow was away or a step is sent again."""
 
 from pathlib import Path
 
