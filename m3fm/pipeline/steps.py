@@ -115,7 +115,10 @@ def sound(out: Path) -> Reference | None:
 
 
 def _made(step: Step, state: str, depends_on: dict[str, Any], make: Callable[[Path], None]) -> str:
-    """Make a step's output unless the store has it; return its reference."""
+    """Make a step's output unless the store has it; return its reference.
+
+    `make` imports the libraries that it needs, so that reusing an output loads none of them.
+    """
     out = State(Path(state)).store / step.name / step.key(depends_on)
     with _alone(step.name, out):
         reference = sound(out)
@@ -143,11 +146,11 @@ def _configured(config: str) -> RunConfig:
 @_step
 def simulate(config: str, state: str) -> str:
     """Write the simulated cohort."""
-    from m3fm.simulate import simulate as write_cohort
-
     run = _configured(config)
 
     def make(out: Path) -> None:
+        from m3fm.simulate import simulate as write_cohort
+
         write_cohort(out, run.simulate, run.launch.workers)
 
     return _made(SIMULATE, state, SIMULATE.depends_on(run), make)
@@ -160,7 +163,6 @@ def curate(cohort: str, kind: str, config: str, state: str) -> str:
     A source that m3fm did not write has no manifest: the digest in its reference is the source's own.
     """
     from m3fm.cohort.source import open_source
-    from m3fm.dataset.curate import curate as write_dataset
     from m3fm.privacy.pseudonyms import check_source
 
     given, run = Reference.parse(cohort), _configured(config)
@@ -170,6 +172,8 @@ def curate(cohort: str, kind: str, config: str, state: str) -> str:
         given.resolve()
 
     def make(out: Path) -> None:
+        from m3fm.dataset.curate import curate as write_dataset
+
         write_dataset(source, out, run.curate, run.launch.workers)
 
     return _made(CURATE, state, CURATE.depends_on(run, kind=kind, cohort=given.digest), make)
@@ -178,11 +182,11 @@ def curate(cohort: str, kind: str, config: str, state: str) -> str:
 @_step
 def validate(dataset: str, state: str) -> str:
     """Check a dataset against its contract; a dataset that breaks it fails the step."""
-    from m3fm.dataset.validate import validate as check
-
     path = _resolve(dataset)
 
     def make(out: Path) -> None:
+        from m3fm.dataset.validate import validate as check
+
         check(path, out)
 
     validation = _made(VALIDATE, state, VALIDATE.depends_on(None, dataset=_digest(dataset)), make)
@@ -222,11 +226,11 @@ def _place(state: str) -> "Place":
 @_step
 def pretrain(dataset: str, validation: str, config: str, state: str) -> str:
     """Pretrain CTViT on a validated dataset."""
-    from m3fm.training.pretrain import pretrain as fit
-
     path, run = _validated(dataset, validation), _configured(config)
 
     def make(out: Path) -> None:
+        from m3fm.training.pretrain import pretrain as fit
+
         fit(path, out, run, _place(state))
 
     return _made(PRETRAIN, state, PRETRAIN.depends_on(run, dataset=_digest(dataset)), make)
@@ -235,11 +239,11 @@ def pretrain(dataset: str, validation: str, config: str, state: str) -> str:
 @_step
 def train(dataset: str, pretrained: str, config: str, state: str) -> str:
     """Train M3FM on all tasks, from a pretrained CTViT."""
-    from m3fm.training.multitask import train as fit
-
     path, start, run = _resolve(dataset), _resolve(pretrained), _configured(config)
 
     def make(out: Path) -> None:
+        from m3fm.training.multitask import train as fit
+
         fit(path, start, out, run, _place(state))
 
     inputs = {"dataset": _digest(dataset), "pretrained": _digest(pretrained)}
@@ -287,12 +291,12 @@ def evaluate(dataset: str, checkpoint: str, config: str, state: str, report: str
 @_step
 def export(checkpoint: str, dataset: str, evaluation: str, dataset_version: str, state: str) -> str:
     """Write the ONNX bundle of a checkpoint, once its answers are found to be the checkpoint's."""
-    from m3fm.deploy.export import export as write_bundle
-
     model, path, measured = _resolve(checkpoint), _resolve(dataset), _resolve(evaluation)
     lineage = {"dataset": _digest(dataset), "dvc_digest": dataset_version}
 
     def make(out: Path) -> None:
+        from m3fm.deploy.export import export as write_bundle
+
         write_bundle(model, out, lineage, path, measured)
 
     inputs = {**lineage, "checkpoint": _digest(checkpoint), "evaluation": _digest(evaluation)}
