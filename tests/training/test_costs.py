@@ -71,7 +71,7 @@ def plan(tmp_path, monkeypatch):
 
 @pytest.mark.integration
 def test_what_is_measured_is_what_params_take(plan, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("m3fm.cli.plan.entered", lambda: None)
+    monkeypatch.setattr("m3fm.cli.plan.enter_state", lambda: None)
     path = tmp_path / "measured.yaml"
     path.write_text("preset: tiny\n" + plan("--measure", "--repeats", "1"))
     costs = load(path).launch.costs
