@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import DataElement
+from pydicom.dataset import Dataset
 
 from m3fm.ct.tags import Tags, read_tags, tag_of
 from m3fm.privacy.pseudonyms import Salt
@@ -44,6 +45,10 @@ NOT_IN_DATASETS = Path(__file__).parents[1] / "questions"
 
 LONGEST = 6
 """Most words that are compared at once; a longer text is compared by every run of this length."""
+SHORTEST_RUN = 4
+"""Least number of printable characters in a row that are a text in bytes of an unknown kind."""
+_CHARACTER_SET = tag_of("SpecificCharacterSet")
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]+")
 _WORD = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
 """Decimal number or UID, or letters and digits."""
 
@@ -106,18 +111,16 @@ class Identifiers:
 
     def _values(self, tags: Tags) -> Iterator[DataElement]:
         """Yield the decoded texts, names, dates and UIDs that no earlier header had."""
-        dataset = None
+        dataset, charset = None, str(tags.raw.get(_CHARACTER_SET))
         for tag, found in tags.raw.items():
             if isinstance(found, tuple):
                 vr, value = found
-                if (tag, value) in self._before or not _matters(tag, vr):
+                seen = (tag, vr, charset, value)
+                if seen in self._before or not _matters(tag, vr):
                     continue
-                self._before.add((tag, value))
+                self._before.add(seen)
             dataset = tags.dataset() if dataset is None else dataset
-            try:
-                yield from _flat(dataset[tag])
-            except Exception:  # a value that its VR does not allow: the dataset cannot have read it either
-                continue
+            yield from _flat(dataset, tag)
 
 
 def in_headers(files: Iterable[Path], salt: Salt) -> Seen:
@@ -152,11 +155,16 @@ def _matters(tag: int, vr: str | None) -> bool:
     return vr == "SQ" or vr in TEXTS or vr in IDENTITIES
 
 
-def _flat(element: DataElement) -> Iterator[DataElement]:
+def _flat(dataset: Dataset, tag: int) -> Iterator[DataElement]:
+    """Yield the value of a tag, or of a sequence all values, that are to be remembered."""
+    try:
+        element = dataset[tag]
+    except Exception:  # a value that its VR does not allow: the dataset cannot have read it either
+        return
     if element.VR == "SQ":
         for item in element.value:
-            for nested in item:
-                yield from _flat(nested)
+            for nested in item.keys():  # noqa: SIM118 (else one value that cannot be decoded ends the loop)
+                yield from _flat(item, nested)
         return
     remembered = element.tag not in EACH_IMAGE_HAS_ONE and not element.tag.is_private_creator
     if element.value and remembered and (element.VR in TEXTS or element.VR in IDENTITIES):
@@ -166,8 +174,12 @@ def _flat(element: DataElement) -> Iterator[DataElement]:
 def _text(value: object) -> str:
     if not isinstance(value, bytes):
         return str(value)
-    text = value.decode("latin1").strip("\0 ")
-    return text if text.isprintable() else ""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = value.decode("latin1")
+    # The tags and lengths between the texts of an undecoded sequence are not printable.
+    return " ".join(run for run in _PRINTABLE.findall(text) if len(run) >= SHORTEST_RUN)
 
 
 def _forms(vr: str, text: str) -> Iterator[Words]:

@@ -12,7 +12,9 @@ import pytest
 from chests import PATIENTS, Chests
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag
 
 from m3fm.config.sections import CurateConfig
 from m3fm.core.artifacts import read_manifest
@@ -194,6 +196,57 @@ def test_every_file_of_a_series_counts_and_damaged_ones_do_no_harm(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     where = in_text(out, "Zaphod")
+    assert f"PatientName in {where}" in refusal(leaks_of(*files), out)
+
+
+def test_a_value_that_cannot_be_decoded_hides_no_other(tmp_path):
+    damaged, sound = Dataset(), Dataset()
+    damaged.FailureReason, damaged.PatientName = 7, "Nestorquux^Ynez"
+    sound.PatientName = "Zaphod^Trillian"
+    dataset = header()
+    dataset.RequestAttributesSequence = [damaged, sound]
+    file = written(tmp_path / "1.dcm", dataset)
+    content = file.read_bytes()
+    assert content.count(b"\x08\x00\x97\x11US\x02\x00") == 1
+    file.write_bytes(content.replace(b"\x08\x00\x97\x11US\x02\x00", b"\x08\x00\x97\x11UL\x02\x00"))
+    for name in ("Nestorquux Ynez", "Zaphod"):
+        out = tmp_path / name
+        out.mkdir()
+        where = in_text(out, name)
+        assert f"PatientName in {where}" in refusal(leaks_of(file), out)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Zaphod Beeblebrox\r\n\0\0",
+        "Zaphod Beebl\u00f6brox".encode(),
+        b"\x10\x00\x10\x00\x14\x00\x00\x00Zaphod^Beeblebrox ",
+    ],
+    ids=["line end and padding", "UTF-8", "an undecoded name"],
+)
+@pytest.mark.parametrize("implicit", [False, True], ids=["explicit", "implicit"])
+def test_private_text_of_an_unknown_kind_is_found(tmp_path, value, implicit):
+    dataset = header()
+    dataset[0x00291020] = DataElement(0x00291020, "UN", value)
+    file = written(tmp_path / "1.dcm", dataset, implicit)
+    out = tmp_path / "out"
+    out.mkdir()
+    text = "Zaphod Beebl\u00f6brox" if b"\xc3" in value else "Zaphod Beeblebrox"
+    where = in_text(out, text)
+    assert f"(0029,1020) in {where}" in refusal(leaks_of(file), out)
+
+
+def test_the_same_bytes_in_another_character_set_are_another_text(tmp_path):
+    first = header(SpecificCharacterSet="ISO_IR 100", PatientName="")
+    second = header(SpecificCharacterSet="ISO_IR 192", PatientName="")
+    value = "Z\u00e4phod^Trilli\u00e4n".encode()
+    for dataset in (first, second):
+        dataset[0x00100010] = RawDataElement(BaseTag(0x00100010), "PN", len(value), value, 0, False, True)
+    files = [written(tmp_path / "1.dcm", first), written(tmp_path / "2.dcm", second)]
+    out = tmp_path / "out"
+    out.mkdir()
+    where = in_text(out, "Z\u00e4phod")
     assert f"PatientName in {where}" in refusal(leaks_of(*files), out)
 
 
