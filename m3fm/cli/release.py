@@ -45,9 +45,9 @@ def evaluate(
     run = load_config(params)
     check_inputs(checkpoint=checkpoint, dataset=dataset)
     enter_state()
-    from m3fm.pipeline import steps
+    from m3fm.evaluation.measure import measure
 
-    steps.measure(checkpoint, dataset, split.value, out, run.evaluate)
+    measure(checkpoint, dataset, split.value, out, run.evaluate)
     results(out, as_json)
 
 

@@ -51,6 +51,8 @@ EXPORT = Step("export", (), ("m3fm.deploy.export",))
 
 STORED = (SIMULATE, CURATE, VALIDATE, PRETRAIN, TRAIN, EVALUATE, EXPORT)
 """Steps of the screening pipeline whose output the store keeps, in order."""
+WITHOUT_EFFECT = {"keep_checkpoints"}
+"""Fields inside of sections that change no result."""
 
 
 def field_digests(run: RunConfig, fields: Sequence[str]) -> dict[str, str]:
@@ -75,7 +77,8 @@ def _content(value: Any) -> Any:
     """Replace paths by the digest of what they hold: another tokenizer at the same path is another one."""
     match value:
         case BaseModel():
-            return {name: _content(getattr(value, name)) for name in type(value).model_fields}
+            fields = [name for name in type(value).model_fields if name not in WITHOUT_EFFECT]
+            return {name: _content(getattr(value, name)) for name in fields}
         case dict():
             return {name: _content(part) for name, part in value.items()}
         case list() | tuple():

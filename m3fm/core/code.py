@@ -84,6 +84,8 @@ def code_digest(entries: Sequence[str]) -> str:
         path = ROOT.joinpath(*name.split(".")[1:])
         source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         files |= {source, *(data for data in source.parent.rglob("*") if data.suffix in DATA)}
+        # An import runs the packages above a module first.
+        files |= {folder / "__init__.py" for folder in source.parents if folder.is_relative_to(ROOT)}
     lines = [f"{file.relative_to(ROOT).as_posix()} {file_digest(file)}" for file in sorted(files)]
     return text_digest("\n".join(lines))
 

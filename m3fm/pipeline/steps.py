@@ -9,7 +9,6 @@ fails writes `STATE/store/failure.json`, and states the reason on its last line.
 import contextlib
 import functools
 import inspect
-import json
 import shutil
 import subprocess
 import time
@@ -17,8 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from m3fm.clinical.tasks import TASKS
-from m3fm.config.sections import EvaluateConfig, RunConfig
+from m3fm.config.sections import RunConfig
 from m3fm.config.steps import (
     CURATE,
     EVALUATE,
@@ -250,37 +248,15 @@ def train(dataset: str, pretrained: str, config: str, state: str) -> str:
     return _made(TRAIN, state, TRAIN.depends_on(run, **inputs), make)
 
 
-def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: EvaluateConfig) -> None:
-    """Write the evaluation of a checkpoint on one split of a dataset to `out`."""
-    from m3fm.core.progress import tracked
-    from m3fm.evaluation.evaluate import evaluate as summarise
-    from m3fm.evaluation.predict import predict
-
-    with tracked("predicted tasks", len(TASKS)) as advance:
-
-        def counted(task: str, samples: int) -> None:
-            advance(list(TASKS).index(task) + 1, f"{task}, {samples} samples")
-
-        predictions = predict(checkpoint, dataset, split, progress=counted)
-    manifest = read_manifest(dataset)
-    context = {
-        "simulated": manifest["source"]["simulated"],
-        "dataset": Reference.to(dataset).digest,
-        "checkpoint": Reference.to(checkpoint).digest,
-        "counts": manifest["counts"],
-        "training": read_manifest(checkpoint)["inputs"],
-    }
-    history = [json.loads(line) for line in (checkpoint / "history.jsonl").read_text().splitlines()]
-    summarise(predictions, out, config, context, history)
-
-
 @_step
 def evaluate(dataset: str, checkpoint: str, config: str, state: str, report: str) -> str:
     """Test a checkpoint on the dataset's test patients, and copy the report to the path `report`."""
     path, model, run = _resolve(dataset), _resolve(checkpoint), _configured(config)
 
     def make(out: Path) -> None:
-        measure(model, path, "test", out, run.evaluate)
+        from m3fm.evaluation.measure import measure_test_patients
+
+        measure_test_patients(model, path, out, run.evaluate)
 
     inputs = {"dataset": _digest(dataset), "checkpoint": _digest(checkpoint)}
     reference = _made(EVALUATE, state, EVALUATE.depends_on(run, **inputs), make)

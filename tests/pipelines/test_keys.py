@@ -53,6 +53,8 @@ FIELDS = [
     ("model.text.max_tokens", 100, LEARNING),
     ("pretrain.mask_ratio", 0.5, {"pretrain"}),
     ("pretrain.optimizer.lr", 1e-4, {"pretrain"}),
+    ("pretrain.optimizer.keep_checkpoints", 7, set()),
+    ("train.optimizer.keep_checkpoints", 7, set()),
     ("train.modality", "image", {"train"}),
     ("train.optimizer.steps", 3, {"train"}),
     ("train.task_id_questions", 2, {"train"}),
@@ -127,7 +129,9 @@ SOURCES = [
     ("training/multitask.py", {"train"}),
     ("questions/in_scope.yaml", LEARNING | {"evaluate", "export"}),
     ("model/ctvit.py", LEARNING | {"evaluate", "export"}),
+    ("model/__init__.py", LEARNING | {"evaluate", "export"}),
     ("evaluation/auc.py", {"evaluate"}),
+    ("evaluation/measure.py", {"evaluate"}),
     ("deploy/weights.py", {"export"}),
     ("core/errors.py", ALL),
 ]
