@@ -19,7 +19,7 @@ def read_ct(path: Path | str, series: str | None = None) -> Series:
         return read_nifti(path)
     if not path.exists():
         raise InputError(f"{path} does not exist: name a folder of DICOM files or a .nii(.gz) file")
-    segmentations = set(segmentations_of(path))
+    segmentations = {file for files in segmentations_of(path).values() for file in files}
     files = [file for file in _files(path) if file not in segmentations]
     found = dicom.index(files)
     if not found:
@@ -34,11 +34,11 @@ def read_ct(path: Path | str, series: str | None = None) -> Series:
     return dicom.read_series(found[series or next(iter(found))])
 
 
-def segmentations_of(path: Path) -> list[Path]:
-    """Return the segmentations in a folder: DICOM SEG, and NIfTI label maps named by a series."""
+def segmentations_of(path: Path) -> dict[str, list[Path]]:
+    """Return the segmentations in a folder by SeriesInstanceUID: DICOM SEG, and NIfTI maps named by one."""
     if not path.is_dir():
-        return []
-    return sorted({file for files in find_segmentations(_files(path)).values() for file in files})
+        return {}
+    return {uid: sorted(files) for uid, files in find_segmentations(_files(path)).items()}
 
 
 def _files(path: Path) -> list[Path]:

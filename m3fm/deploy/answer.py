@@ -53,25 +53,34 @@ class Answers(dict[str, Answer]):
 
 
 def to_table(answers: Mapping[str, Answer], notice: str) -> "Table":
-    """Return one row per task: the probability of each answer (of "yes" alone), or why it was skipped."""
+    """Return one row per task: the answer and the probabilities (of "yes" alone), or why it was skipped."""
     from rich.markup import escape
     from rich.table import Table
 
     notes = sorted({answer.note for answer in answers.values() if answer.note})
     caption = [*(f"Nodules: {note}." for note in notes), "Probabilities are not calibrated.", f"{notice}."]
-    table = Table("task", "answer", caption="\n".join(caption), caption_justify="left", min_width=60)
+    table = Table(
+        "task",
+        "answer",
+        "probability",
+        caption=escape("\n".join(caption)),
+        caption_justify="left",
+        min_width=60,
+    )
     if len(answers) == 1:
         table.title = escape(next(iter(answers.values())).question or "")
     for answer in answers.values():
-        table.add_row(answer.title, escape(_summary(answer)))
+        answered = "skipped" if answer.skipped else answer.answer
+        table.add_row(escape(answer.title), escape(answered), escape(_probability(answer)))
     return table
 
 
-def _summary(answer: Answer) -> str:
+def _probability(answer: Answer) -> str:
+    """Describe the probabilities, of each lung too; or the reason where the task was skipped."""
     if answer.skipped:
-        return f"skipped: {answer.skipped}"
+        return answer.skipped
     if not all(isinstance(value, float) for value in answer.probabilities.values()):
-        return answer.answer
+        return ""
     listed = _listed(answer.probabilities)
     if "yes" in answer.probabilities and len(answer.by_lung) > 1:
         apart = [f"{side} lung {found['yes']:.3f}" for side, found in answer.by_lung.items()]
@@ -88,6 +97,7 @@ def _html(table: "Table") -> str:
     """Render a table as a notebook shows it."""
     from rich.console import Console
 
-    console = Console(record=True, file=io.StringIO(), width=110)
+    # In a notebook rich would show the table itself, too.
+    console = Console(record=True, file=io.StringIO(), width=110, force_jupyter=False)
     console.print(table)
     return console.export_html(inline_styles=True, code_format='<pre style="line-height:1.3">{code}</pre>')

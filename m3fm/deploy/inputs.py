@@ -5,6 +5,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, NEVER, Element, Value
 from m3fm.clinical.records import Nodule
 from m3fm.clinical.tasks import TASKS
@@ -33,6 +35,10 @@ def read_elements(path: Path) -> dict[str, Value]:
 
 def check_elements(elements: Mapping[str, Any], where: str = "clinical") -> dict[str, Value]:
     """Return the elements that are known (not None); raise InputError at a name or value that cannot be."""
+    elements = _part(elements, "clinical")
+    if not isinstance(elements, Mapping):
+        raise InputError(f"{where} is a {type(elements).__name__}; pass elements by name, as {{'age': 61}}")
+    elements = {name: _plain(value) for name, value in elements.items()}
     for name, value in elements.items():
         if name not in ELEMENTS:
             raise InputError(f"{where}: no element is called {name!r}; there are {', '.join(ELEMENTS)}")
@@ -80,14 +86,24 @@ def read_nodules(path: Path) -> list[Nodule]:
     return check_nodules(content, str(path))
 
 
-def check_nodules(entries: Sequence[Mapping[str, Any]], where: str = "report") -> list[Nodule]:
+def check_nodules(entries: Sequence[Nodule | Mapping[str, Any]], where: str = "report") -> list[Nodule]:
     """Return nodules, numbered where they are not; raise InputError at a field or value that cannot be."""
+    entries = _part(entries, "nodules")
+    if not isinstance(entries, Sequence) or not all(isinstance(entry, Nodule | Mapping) for entry in entries):
+        raise InputError(f"{where} is not a list of nodules; pass one, as [{{'lobe': 'RUL', 'long_mm': 7}}]")
     nodules = []
     for number, entry in enumerate(entries, 1):
-        for name, value in entry.items():
+        values = asdict(entry) if isinstance(entry, Nodule) else entry
+        known = {"number": number, **{name: _plain(value) for name, value in values.items()}}
+        for name, value in known.items():
             _check_nodule(f"{where}, nodule {number}", name, value)
-        nodules.append(Nodule(**{"number": number, **entry}))
+        nodules.append(Nodule(**known))
     return nodules
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy number as Python's, as a row of a table of pandas has them."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def example() -> dict[str, Any]:

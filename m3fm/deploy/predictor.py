@@ -70,7 +70,7 @@ class Predictor:
         tasks: Iterable[str] | None = None,
         *,
         nodule_slice: tuple[str, int] | None = None,
-        segmentations: Sequence[Path] = (),
+        segmentations: Sequence[Path | str] = (),
     ) -> Answers:
         """Answer the tasks named, or all that have a question of their own: an `Answer` by task.
 
@@ -95,7 +95,7 @@ class Predictor:
         report: Report | None = None,
         *,
         nodule_slice: tuple[str, int] | None = None,
-        segmentations: Sequence[Path] = (),
+        segmentations: Sequence[Path | str] = (),
     ) -> Answer:
         """Answer a question in the user's words, by the task that it was understood as.
 
@@ -122,15 +122,31 @@ class Predictor:
         clinical: Clinical | None,
         report: Report | None,
         nodule_slice: tuple[str, int] | None,
-        segmentations: Sequence[Path],
+        segmentations: Sequence[Path | str],
     ) -> "_Exam":
         """Read and check all that is known of a patient."""
         elements = _elements(clinical)
         nodules = _nodules(report)
         series = ct if ct is None or isinstance(ct, Series) else _read(Path(ct))
-        if isinstance(ct, Path | str) and not segmentations:
-            segmentations = segmentations_of(Path(ct))
-        return _Exam(self, series, elements, nodules, nodule_slice, segmentations)
+        if isinstance(ct, Path | str) and series is not None and not segmentations:
+            segmentations = segmentations_of(Path(ct)).get(series.series_uid, [])
+        if nodule_slice is not None:
+            _check_nodule_slice(nodule_slice, series)
+        paths = [Path(path) for path in segmentations]
+        return _Exam(self, series, elements, nodules, nodule_slice, paths)
+
+
+def _check_nodule_slice(nodule_slice: tuple[str, int], series: Series | None) -> None:
+    """Raise InputError for anything but a lung and the index of a slice of the series."""
+    match nodule_slice:
+        case (side, int(index)) if side in LUNGS and not isinstance(index, bool):
+            slices = index + 1 if series is None else len(series.voxels)
+            if not 0 <= index < slices:
+                raise InputError(f"nodule_slice is {index}: the slices of the CT are 0 to {slices - 1}")
+        case _:
+            raise InputError(
+                f'nodule_slice is {nodule_slice!r}; pass "left" or "right" and a slice index, as ("left", 40)'
+            )
 
 
 def _elements(clinical: Clinical | None) -> Elements:
@@ -144,7 +160,7 @@ def _nodules(report: Report | None) -> list[Nodule] | None:
         return None
     if isinstance(report, Path | str):
         return read_nodules(Path(report))
-    return [nodule if isinstance(nodule, Nodule) else check_nodules([nodule])[0] for nodule in report]
+    return check_nodules(report)
 
 
 def _read(path: Path) -> Series:

@@ -46,7 +46,8 @@ def find(registry: Registry, model: str) -> tuple[str, str]:
     name, _, version = model.removeprefix("models:/").replace("@", "/").partition("/")
     found = registry.versions(name)
     if not found:
-        raise InputError(f"the registry has no model {name!r}: see `m3fm info`, or register one")
+        names = ", ".join(registry.models()) or "none; register one with `m3fm register`"
+        raise InputError(f"the registry has no model {name!r}; it has {names}")
     if not version:
         return name, str(found[0]["version"])
     for one in found:

@@ -180,3 +180,17 @@ def test_without_its_segmentations_a_ct_is_refused(cohort: Path, bundle: Path, t
     shutil.copytree(folder, beside)
     shutil.copy(cohort / "images" / f"{folder.name}.nii.gz", beside)
     assert predictor.predict(beside, tasks=["emphysema"])["emphysema"].answer
+
+
+def test_the_segmentation_of_another_series_is_not_taken(cohort: Path, bundle: Path, tmp_path: Path) -> None:
+    predictor = Predictor(with_regions(bundle, "segmentations", tmp_path / "bundle"))
+    folder = next(path for path in sorted((cohort / "images").glob("*/*/*")) if len(list(path.iterdir())) > 2)
+    beside = tmp_path / "folder"
+    shutil.copytree(folder, beside)
+    own = cohort / "images" / f"{folder.name}.nii.gz"
+    shutil.copy(own, beside / "1.2.3.999.nii.gz")
+    with pytest.raises(InputError, match="regions from segmentations"):
+        predictor.predict(beside, tasks=["emphysema"])
+    expected = predictor.predict(beside, tasks=["emphysema"], segmentations=[str(own)])
+    shutil.copy(own, beside)
+    assert predictor.predict(beside, tasks=["emphysema"]) == expected

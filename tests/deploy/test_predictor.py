@@ -1,11 +1,13 @@
 """The predictor answers as torch does on the same series, alone and without torch."""
 
+import builtins
 import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 import tarfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from m3fm.ct.volume import Series, write_nifti
 from m3fm.dataset.batch import collate, model_inputs
 from m3fm.dataset.mqa import Mqa
 from m3fm.deploy.answer import Answer, to_table
+from m3fm.deploy.inputs import example
 from m3fm.deploy.predictor import PRESENCE, Predictor, load, number
 from m3fm.model import checkpoint as checkpoints
 from m3fm.questions.bank import QUESTIONS
@@ -190,6 +193,7 @@ def test_files_in_json_and_a_table_out(bundle: Path, series: Series, tmp_path: P
     assert "Research software, not a medical device" in shown
     yes = answers["emphysema"].probabilities["yes"]
     assert f"yes {yes:.3f}" in shown
+    assert all(answer.answer in shown for answer in answers.values() if not answer.skipped)
     for page in (answers._repr_html_(), answers["emphysema"]._repr_html_()):
         assert f"yes {yes:.3f}" in page
         assert "not a medical device" in page
@@ -209,11 +213,78 @@ def test_an_answer_cannot_be_changed(predictor: Predictor) -> None:
         ({"agee": 61}, None, "clinical: no element is called 'agee'"),
         ({"age": "61"}, None, "clinical: age is '61', expected a number"),
         (None, [{"lobe": "RXL"}], "report, nodule 1: lobe is 'RXL'"),
+        (None, [{"lobe": "RUL"}, {"lobe": "RXL"}], "report, nodule 2: lobe is 'RXL'"),
+        (None, [Nodule(number=1, lobe="RXL")], "report, nodule 1: lobe is 'RXL'"),
+        (None, [Nodule(number=1, long_mm=float("nan"))], "report, nodule 1: long_mm is nan"),
+        (None, Nodule(number=1), "report is not a list of nodules"),
+        (None, {"lobe": "RUL"}, "report is not a list of nodules"),
+        ([61], None, "clinical is a list; pass elements by name"),
     ],
 )
 def test_what_python_hands_over_is_checked_like_a_file(predictor, clinical, report, message) -> None:
     with pytest.raises(InputError, match=message):
         predictor.predict(None, clinical, report)
+
+
+def test_a_report_is_the_same_as_a_file_or_handed_over(predictor: Predictor, tmp_path: Path) -> None:
+    entries = [{"lobe": "RUL", "long_mm": 7}, {"lobe": "LLL", "long_mm": 9}]
+    (tmp_path / "report.json").write_text(json.dumps({"nodules": entries}))
+    nodules = [Nodule(number=number, **entry) for number, entry in enumerate(entries, 1)]
+    reports = [tmp_path / "report.json", entries, tuple(entries), {"nodules": entries}, nodules]
+    answers = [predictor.predict(report=report, tasks=["lung_rads"]) for report in reports]
+    assert answers == answers[:1] * len(reports)
+
+
+def test_the_content_of_an_input_file_is_taken_as_it_is(predictor: Predictor) -> None:
+    given = example()
+    answers = predictor.predict(clinical=given, report=given)
+    assert answers == predictor.predict(clinical=given["clinical"], report=given["nodules"])
+    assert not answers["lung_rads"].skipped
+
+
+def test_numbers_of_numpy_are_numbers(predictor: Predictor) -> None:
+    given = {"age": np.int64(61), "pack_years": np.float32(40), "copd": np.bool_(True)}
+    plain = {name: value.item() for name, value in given.items()}
+    answers = [
+        predictor.predict(None, clinical, [{"long_mm": size}])
+        for clinical, size in ((given, np.float64(7)), (plain, 7.0))
+    ]
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (("left", 99999), r"nodule_slice is 99999: the slices of the CT are 0 to \d+"),
+        (("left", -5), "nodule_slice is -5"),
+        (("Left", 3), r"pass \"left\" or \"right\" and a slice index"),
+        (("left", 3.5), "and a slice index"),
+        ("left", "and a slice index"),
+    ],
+)
+def test_a_nodule_s_slice_must_be_of_the_ct(predictor: Predictor, series: Series, place, message) -> None:
+    with pytest.raises(InputError, match=message):
+        predictor.predict(series, tasks=["nodule_margin"], nodule_slice=place)
+
+
+def test_a_notebook_shows_an_answer_once(predictor: Predictor, monkeypatch) -> None:
+    """As rich sees one: IPython's shell is that of a kernel."""
+    shown = []
+    shell = type("ZMQInteractiveShell", (), {})
+    notebook = types.ModuleType("IPython.display")
+    notebook.display = lambda *values: shown.append(values)
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", notebook)
+    monkeypatch.setattr(builtins, "get_ipython", shell, raising=False)
+    answers = predictor.predict(None, ELEMENTS, [])
+    assert "Lung-RADS" in answers._repr_html_()
+    assert shown == []
+
+
+def test_text_is_not_taken_for_markup() -> None:
+    texts = {"title": "[/b]", "question": "[/c]", "notice": "[/d]", "note": "[/e]"}
+    page = Answer(task="a", region=None, answer="x", **texts)._repr_html_()
+    assert all(text in page for text in texts.values())
 
 
 def test_a_number_is_its_most_probable_digits() -> None:
