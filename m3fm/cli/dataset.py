@@ -44,8 +44,9 @@ def salt() -> None:
 
     Equal salts have equal fingerprints; a fingerprint does not reveal its salt.
     """
-    from m3fm.privacy.pseudonyms import Salt
+    from m3fm.privacy.pseudonyms import Salt, check_salt
 
+    check_salt()
     typer.echo(Salt.of_environment().fingerprint)
 
 

@@ -94,6 +94,8 @@ def predict(
     from m3fm.deploy.predictor import load
 
     model = load(bundle, device.value)
+    if ct is None and clinical is None and nodules is None:
+        raise InputError("there is nothing to predict from; pass --ct, --clinical or --nodules")
     segmentations = segmentation or ()
     if question is not None:
         answer = model.ask(question, ct, clinical, nodules, segmentations=segmentations)

@@ -58,17 +58,27 @@ def check_source(kind: str, root: Path) -> None:
 
     Of a plain folder of DICOM, which is for trying things out, the user is only warned.
     """
-    salt = os.environ.get(SALT_VARIABLE, "")
-    if is_simulated(root) or len(salt) >= SHORTEST:
+    if is_simulated(root):
         return
-    found = "is not set" if not salt else f"has fewer than {SHORTEST} characters"
-    reason = (
-        f"{SALT_VARIABLE} {found}: {root} was not simulated by m3fm, and its patients could be guessed from"
-        f" their hashes; set {SALT_VARIABLE} to a secret of your own, as `openssl rand -hex 32` makes one"
-    )
-    if kind not in WITHOUT_TABLES:
-        raise InputError(reason)
-    print(f"m3fm: warning: {reason}", file=sys.stderr)
+    try:
+        check_salt()
+    except InputError as error:
+        reason = (
+            f"{error}: {root} was not simulated by m3fm, and its patients could be guessed from their hashes"
+        )
+        if kind not in WITHOUT_TABLES:
+            raise InputError(reason) from error
+        print(f"m3fm: warning: {reason}", file=sys.stderr)
+
+
+def check_salt() -> None:
+    """Raise InputError unless the environment has a salt that is long enough for real patients."""
+    salt = os.environ.get(SALT_VARIABLE, "")
+    if len(salt) < SHORTEST:
+        found = "is not set" if not salt else f"has fewer than {SHORTEST} characters"
+        raise InputError(
+            f"{SALT_VARIABLE} {found}; set it to a secret of your own, as `openssl rand -hex 32` makes one"
+        )
 
 
 def with_fingerprint(config: CurateConfig) -> CurateConfig:

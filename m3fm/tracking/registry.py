@@ -130,6 +130,10 @@ class Registry:
             shutil.rmtree(partial)
         return Version(name, str(found.version), found.run_id)
 
+    def models(self) -> list[str]:
+        """List the names of the registered models."""
+        return sorted(found.name for found in self.client.search_registered_models())
+
     def versions(self, name: str) -> list[dict[str, Any]]:
         """List the versions of a model, newest first: version, aliases, run_id, lineage, files."""
         client = self.client

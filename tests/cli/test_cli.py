@@ -109,6 +109,7 @@ def test_help_of_a_command_writes_nothing(command, tmp_path):
         (["pull", "m3fm", "out"], "m3fm"),
         (["predict", "--bundle", "nowhere"], "nowhere is not a"),
         (["run", "screening", "--source", "nowhere"], "nowhere is not a directory"),
+        (["dataset", "salt"], "M3FM_SALT is not set"),
         (["run", "screening", "--backend", "kfp"], "--host"),
     ],
 )
