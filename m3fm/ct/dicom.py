@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from m3fm.ct.arrange import Geometry, check, in_order, measure
 from m3fm.ct.geometry import Rejected, canonical
-from m3fm.ct.headers import Header, describe, index, read, to_header
+from m3fm.ct.headers import Header, check_constant, describe, index, read, to_header
 from m3fm.ct.pixels import check_length, read_hu
 from m3fm.ct.plausible import check_hu, measure_hu
 from m3fm.ct.tags import Tags
@@ -32,7 +32,7 @@ class Survey:
     """In order, without copies and unusable files."""
     geometry: Geometry
     refusal: Rejected | None
-    """Fault of the first unusable file."""
+    """Fault of the first unusable file, or else of all files together."""
     first: dict[str, Any]
     """Description of the first file, as fields of Series, even where its slice is unusable."""
 
@@ -56,6 +56,7 @@ def survey(files: Sequence[Path], inspect: Callable[[Tags], object] | None = Non
         except Rejected as rejected:
             refusal = refusal or rejected
     try:
+        check_constant(headers)
         slices = _without_copies(headers)
     except Rejected as rejected:
         slices, refusal = headers, refusal or rejected
