@@ -98,7 +98,7 @@ def headers(scratch: Path) -> dict[str, dict[str, Callable[[], Any]]]:
         (dataset / examine.WORK / "seen").mkdir(parents=True)
         (dataset / "volumes").mkdir()
         for uid, files in index([series]).items():
-            status = examine.examine("0", uid, files, [], source, dataset, config, salt)
+            status = examine.examine("0", uid, files, [], {}, source, dataset, config, salt)
             assert status == "kept", examine.read_record(dataset, "0")
 
     def by_pydicom(task: Callable[[], Any]) -> Any:

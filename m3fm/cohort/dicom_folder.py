@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3fm.clinical.records import ExamRecord
-from m3fm.cohort.source import files_below, listing_digest
+from m3fm.cohort.source import listing_digest
 from m3fm.core.errors import InputError
+from m3fm.core.files import files_below
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,15 +58,14 @@ class DicomFolder:
 def listing_of_headers(paths: Iterable[Path]) -> "pa.Table":
     """List the series in files (`selection.LISTING`) from the first header of each; no pixel is read."""
     import pyarrow as pa
-    import pydicom
 
     from m3fm.cohort.selection import LISTING
     from m3fm.ct.dicom import index
+    from m3fm.ct.tags import read_dataset
 
-    tags = ["PatientID", "StudyInstanceUID", "Modality", "SOPClassUID", "ImageType"]
     rows = []
     for uid, files in sorted(index(paths).items()):
-        header = pydicom.dcmread(min(files), stop_before_pixels=True, specific_tags=tags)
+        header = read_dataset(min(files), pixels=False)
         kinds = {str(kind).upper() for kind in header.get("ImageType") or ()}
         study = str(header.get("StudyInstanceUID") or uid)
         rows.append(

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING
 from m3fm.clinical.elements import Value
 from m3fm.clinical.records import ExamRecord
 from m3fm.cohort import labels
-from m3fm.cohort.source import files_below, images_below, listing_digest
+from m3fm.cohort.source import images_below, listing_digest
 from m3fm.cohort.tables import Table
 from m3fm.core.errors import InputError
-from m3fm.core.files import file_digest
+from m3fm.core.files import file_digest, files_below
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, Element, Value
 from m3fm.clinical.records import ExamRecord, Nodule, Risk
 from m3fm.cohort import labels
-from m3fm.cohort.source import files_below, images_below, listing_digest
+from m3fm.cohort.source import images_below, listing_digest
 from m3fm.cohort.tables import Table, find_table
 from m3fm.core.artifacts import is_simulated
 from m3fm.core.errors import InputError
-from m3fm.core.files import file_digest
+from m3fm.core.files import file_digest, files_below
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from m3fm.clinical.records import ExamRecord
 from m3fm.core.errors import InputError
-from m3fm.core.files import text_digest
+from m3fm.core.files import files_below, text_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,14 +79,6 @@ def open_source(kind: str, root: Path, choices: "LabelConfig | None" = None) -> 
     return source
 
 
-def files_below(root: Path) -> Iterator[Path]:
-    """Yield every file below a folder in a fixed order, without listing the whole tree first."""
-    for folder, folders, names in os.walk(root):
-        folders.sort()
-        for name in sorted(names):
-            yield Path(folder, name)
-
-
 def images_below(folder: Path) -> Iterator[Path]:
     """Yield every file of a source's images; raises InputError where the folder does not exist."""
     if not folder.is_dir():
@@ -98,7 +90,13 @@ def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] =
     """Return the SHA-256 of the images' paths and sizes, and of `contents`, lines that stand for other files.
 
     The bytes of the images are not read: a trial has terabytes, and curation computes a digest of every
-    volume.
+    volume. A file that cannot be opened counts as another one than the same that can.
     """
-    lines = [f"{path.relative_to(root).as_posix()} {path.stat().st_size}" for path in images]
+    lines = [f"{path.relative_to(root).as_posix()} {_size(path)}" for path in images]
     return text_digest("\n".join([*contents, *lines]))
+
+
+def _size(path: Path) -> str:
+    if os.access(path, os.R_OK, effective_ids=True):
+        return str(path.stat().st_size)
+    return f"{path.lstat().st_size} not readable"

@@ -80,6 +80,9 @@ class CurateConfig(Config):
     min_slices: Count = 64
     """Fewest axial slices of a series that is kept (paper, Medical Multimodal-Multitask Dataset
     Construction; 64)."""
+    keep_incomplete: bool = False
+    """Whether a series is kept although files beside it that look like its own cannot be read; else it is
+    rejected as `incomplete` (docs/series.md)."""
     salt_fingerprint: str | None = Field(default=None, pattern="^[0-9a-f]{16}$")
     """Fingerprint that the salt in M3FM_SALT must have, as `m3fm dataset salt` prints it; if empty, that of
     M3FM_SALT is filled in."""

@@ -33,6 +33,42 @@ def folder_digest(folder: Path) -> str:
     return text_digest("\n".join(lines))
 
 
+def files_below(root: Path) -> Iterator[Path]:
+    """Yield every file below a folder once, in a fixed order, without listing the whole tree first.
+
+    Symbolic links are followed after all else; one to a folder that holds the link is a loop, and ends there.
+    Broken links are yielded, too: nothing is left out. Raises InputError where a folder cannot be read.
+    """
+    folders, links, to_files = set[Path](), list[Path](), dict[Path, Path]()
+    yield from _files_below(root, folders, links)
+    for link in links:  # grows while it is gone through
+        real = Path(os.path.realpath(link))
+        if not os.path.exists(link):
+            yield link
+        elif os.path.isfile(link):
+            to_files.setdefault(real, link)
+        elif not any(Path(os.path.realpath(holder)).is_relative_to(real) for holder in (root, link.parent)):
+            yield from _files_below(link, folders, links)
+    yield from (link for real, link in to_files.items() if real.parent not in folders)
+
+
+def _files_below(root: Path, folders: set[Path], links: list[Path]) -> Iterator[Path]:
+    """Yield the files below a folder that is not in `folders`; add what is gone through, and the links."""
+    real = Path(os.path.realpath(root))
+    if real in folders:
+        return
+    folders.add(real)
+    try:
+        entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"the folder {root} cannot be read: {error.strerror}; make it readable") from error
+    links += (Path(entry.path) for entry in entries if entry.is_symlink())
+    yield from (Path(entry.path) for entry in entries if entry.is_file(follow_symlinks=False))
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry.path), folders, links)
+
+
 def to_json(value: Any) -> str:
     """Format a value as JSON: sorted keys, two spaces, a newline at the end; NaN is an error."""
     return json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n"

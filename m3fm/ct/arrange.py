@@ -1,5 +1,6 @@
 """How the slices of a series lie in space: measured first, then judged."""
 
+import operator
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from m3fm.ct.geometry import MAX_OBLIQUE_DEGREES, SPACING_MM, Rejected
 from m3fm.ct.headers import Header
 
 SAME_PLACE_MM = 1e-3
-GAP, UNEVEN = 1.5, 0.25
-"""Fractions of the usual step between slices: above GAP is a gap; other steps may differ by up to UNEVEN."""
+GAP, UNEVEN, OFF_GRID = 1.5, 0.25, 0.5
+"""Fractions of the usual step between slices: above GAP is a gap; other steps may differ by up to UNEVEN, and
+a slice may lie up to OFF_GRID of the mean step from its place on the even grid between first and last."""
 MAX_TILT_DEGREES = 1.0
 MAX_SHIFT_MM = 1.0
 OTHER_PLANE_DEGREES = 45.0
@@ -129,36 +131,50 @@ def check(slices: Sequence[Header], geometry: Geometry, min_slices: int) -> None
         raise Rejected("inconsistent", "slices differ in orientation")
     if geometry.voxel_y is None:
         raise Rejected("inconsistent", "slices differ in pixel spacing")
-    _check_steps(slices, geometry)
+    fault = _fault_of_steps(slices, geometry)
+    if fault and fault.reason != "inconsistent":
+        raise fault
     assert geometry.voxel_z is not None
     assert geometry.tilt_degrees is not None
     assert geometry.shift_mm is not None
     if not SPACING_MM[0] <= geometry.voxel_z <= SPACING_MM[1]:
         raise Rejected("bad_tags", f"slices lie {geometry.voxel_z:g} mm apart")
-    if geometry.tilt_degrees > MAX_TILT_DEGREES:
-        raise Rejected("tilted", f"{geometry.tilt_degrees:.0f} degrees")
+    shifted = geometry.shift_mm > MAX_SHIFT_MM
+    tilt = _usual_tilt(slices) if shifted else geometry.tilt_degrees
+    if tilt > MAX_TILT_DEGREES:
+        raise Rejected("tilted", f"{tilt:.0f} degrees")
     if oblique > MAX_OBLIQUE_DEGREES:
         raise Rejected("not_axial", f"{oblique:.0f} degrees off")
-    if geometry.shift_mm > MAX_SHIFT_MM:
+    if fault:
+        raise fault
+    if shifted:
         raise Rejected("inconsistent", f"slices are shifted by {geometry.shift_mm:.0f} mm against each other")
 
 
-def _check_steps(slices: Sequence[Header], geometry: Geometry) -> None:
-    """Refuse slices that are not evenly spaced."""
+def _usual_tilt(slices: Sequence[Header]) -> float:
+    """Return the median angle in degrees between the normal and the way from a slice to the next.
+
+    A shear that varies tilts most of the steps, and one shifted slice tilts two.
+    """
+    ways = np.diff([header.position for header in slices], axis=0)
+    cosines = np.abs(ways @ normal_of(slices)) / np.linalg.norm(ways, axis=1)
+    return _degrees(float(np.median(cosines)))
+
+
+def _fault_of_steps(slices: Sequence[Header], geometry: Geometry) -> Rejected | None:
+    """Return why slices are not one volume of evenly spaced slices, or None."""
     places = np.array([header.position for header in slices]) @ normal_of(slices)
-    steps = np.diff(places)
-    fault = _fault(steps)
-    if fault is None:
-        return
-    if _several_acquisitions(slices, places):
-        raise Rejected("several_volumes", "each acquisition is a separate volume")
+    fault = _fault(places)
+    if _are_volumes(slices, places) if fault else _interleave(slices):
+        return Rejected("several_volumes", "each acquisition is a separate volume")
     if geometry.duplicates and _equally_often(places):
-        raise Rejected("several_volumes", "every position occurs equally often")
-    raise fault
+        return Rejected("several_volumes", "every position occurs equally often")
+    return fault
 
 
-def _fault(steps: NDArray[np.float64]) -> Rejected | None:
-    """Return the fault in the steps between slices (in mm), or None."""
+def _fault(places: NDArray[np.float64]) -> Rejected | None:
+    """Return the fault in the rising places of slices along their normal (in mm), or None."""
+    steps = np.diff(places)
     if steps.min() < SAME_PLACE_MM:
         return Rejected("duplicate_slices", f"at slice {int(steps.argmin())}")
     usual = np.median(steps)
@@ -168,15 +184,31 @@ def _fault(steps: NDArray[np.float64]) -> Rejected | None:
         return Rejected(
             "inconsistent", f"steps between slices from {steps.min():.2f} to {steps.max():.2f} mm"
         )
+    even, step = np.linspace(places[0], places[-1], len(places), retstep=True)
+    off = float(np.abs(places - even).max())
+    if off > OFF_GRID * step:
+        return Rejected("inconsistent", f"a slice lies {off:.1f} mm from its place on an even grid")
     return None
 
 
-def _several_acquisitions(slices: Sequence[Header], places: NDArray[np.float64]) -> bool:
+def _interleave(slices: Sequence[Header]) -> bool:
+    """Return whether acquisitions, or times, take turns in the order of the slices.
+
+    A table that moves between rotations has an acquisition for each, one after the other: that is one volume.
+    """
+    for numbers in zip(*(header.acquisition for header in slices)):
+        known = [number for number in numbers if number]
+        if known and 1 + sum(map(operator.ne, known, known[1:])) > len(set(known)):
+            return True
+    return False
+
+
+def _are_volumes(slices: Sequence[Header], places: NDArray[np.float64]) -> bool:
     """Return whether the slices, split by acquisition or time, are two or more evenly spaced volumes."""
     parts: dict[tuple[str, str], list[float]] = defaultdict(list)
     for header, place in zip(slices, places):
         parts[header.acquisition].append(float(place))
-    return len(parts) > 1 and all(len(part) > 2 and _fault(np.diff(part)) is None for part in parts.values())
+    return len(parts) > 1 and all(len(part) > 2 and _fault(np.array(part)) is None for part in parts.values())
 
 
 def _equally_often(places: NDArray[np.float64]) -> bool:

@@ -4,10 +4,11 @@ All headers are read, each once, and checked before the first pixel is read: mos
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 
 from m3fm.ct.arrange import Geometry, check, in_order, measure
 from m3fm.ct.geometry import Rejected, canonical
-from m3fm.ct.headers import Header, describe, index, read, to_header
+from m3fm.ct.headers import Header, check_constant, describe, index, read, to_header
 from m3fm.ct.pixels import check_length, read_hu
 from m3fm.ct.plausible import check_hu, measure_hu
 from m3fm.ct.tags import Tags
+from m3fm.ct.unread import reasons_of
 from m3fm.ct.volume import Series
 
 __all__ = ["Survey", "index", "read_series", "read_volume", "survey"]
+
+NONE_UNREAD: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Survey:
     """In order, without copies and unusable files."""
     geometry: Geometry
     refusal: Rejected | None
-    """Fault of the first unusable file."""
+    """Fault of the first unusable file, or else of all files together."""
     first: dict[str, Any]
     """Description of the first file, as fields of Series, even where its slice is unusable."""
 
@@ -42,8 +46,15 @@ class Survey:
         return any(header.pixels.padding is not None for header in self.slices)
 
 
-def survey(files: Sequence[Path], inspect: Callable[[Tags], object] | None = None) -> Survey:
-    """Read the headers of the files of one series, each once; `inspect` is called with the tags of each."""
+def survey(
+    files: Sequence[Path],
+    inspect: Callable[[Tags], object] | None = None,
+    unread: Mapping[str, int] = NONE_UNREAD,
+) -> Survey:
+    """Read the headers of the files of one series, each once; `inspect` is called with the tags of each.
+
+    `unread` counts the files beside it that cannot be read, by reason; with any, the series is incomplete.
+    """
     headers, refusal, first = [], None, dict[str, Any]()
     for number, file in enumerate(files, 1):
         where = f"file {number} of {len(files)}"
@@ -56,19 +67,24 @@ def survey(files: Sequence[Path], inspect: Callable[[Tags], object] | None = Non
         except Rejected as rejected:
             refusal = refusal or rejected
     try:
+        check_constant(headers)
         slices = _without_copies(headers)
     except Rejected as rejected:
         slices, refusal = headers, refusal or rejected
+    if unread:
+        refusal = refusal or Rejected("incomplete", reasons_of(unread))
     slices = in_order(slices) if slices else []
     return Survey(slices, measure(slices, len(files), len(headers) - len(slices)), refusal, first)
 
 
-def read_series(files: Sequence[Path], min_slices: int = 2) -> Series:
-    """Read the files of one series into HU in the canonical orientation.
+def read_series(
+    files: Sequence[Path], min_slices: int = 2, unread: Mapping[str, int] = NONE_UNREAD
+) -> Series:
+    """Read the files of one series into HU in the canonical orientation; `unread` is as for `survey`.
 
     Raises Rejected with any reason of REASONS but no_lungs and no_heart.
     """
-    surveyed = survey(files)
+    surveyed = survey(files, unread=unread)
     series = read_volume(surveyed, min_slices)
     check_hu(measure_hu(series.voxels, surveyed.padded))
     return series

@@ -2,7 +2,9 @@
 
 import logging
 import math
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.errors import InvalidDicomError
 
+from m3fm.core.files import files_below
 from m3fm.ct.geometry import SPACING_MM, Rejected
 from m3fm.ct.pixels import Pixels
 from m3fm.ct.tags import Tags, read_tags, tag_of
@@ -57,6 +60,8 @@ _OPTIONAL = {
         "NumberOfFrames",
         "SamplesPerPixel",
         "PhotometricInterpretation",
+        "HighBit",
+        "RescaleType",
         "PixelPaddingValue",
         "PixelPaddingRangeLimit",
         "AcquisitionNumber",
@@ -76,7 +81,24 @@ _DESCRIPTION = {
     "ClinicalTrialTimePointID": "timepoint",
 }
 """Fields of Series that are texts, by the keyword of their tag."""
-_DESCRIBING = tuple(map(tag_of, ("SeriesInstanceUID", "SliceThickness", *_DESCRIPTION)))
+_CONSTANT = {
+    "patients": ("PatientID", "PatientName", "PatientBirthDate"),
+    "studies": ("StudyInstanceUID",),
+    "frames of reference": ("FrameOfReferenceUID",),
+    "scanners": ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber"),
+    "reconstruction kernels": ("ConvolutionKernel",),
+    "slice thicknesses": ("SliceThickness",),
+}
+"""Tags that have one value in all slices of a volume, by what several values mean."""
+_SAME_THICKNESS = 0.02
+"""Fraction of the slice thickness that is taken for rounding."""
+_DESCRIBING = tuple(
+    {
+        tag_of(keyword)
+        for keywords in (("SeriesInstanceUID", "SliceThickness"), _DESCRIPTION, *_CONSTANT.values())
+        for keyword in keywords
+    }
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
@@ -110,8 +132,8 @@ def index(paths: Iterable[Path]) -> dict[str, list[Path]]:
     series: dict[str, list[Path]] = {}
     ignored = 0
     for path in paths:
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if not file.is_file():
+        for file in files_below(path) if path.is_dir() else [path]:
+            if not os.path.isfile(file):
                 continue
             uid = _series_of(file)
             if uid is None:
@@ -127,7 +149,7 @@ def _series_of(file: Path) -> str | None:
     """Return the file's SeriesInstanceUID, or None where it is not a DICOM file or is a DICOMDIR."""
     try:
         tags = read_tags(file, last=_SERIES)
-    except InvalidDicomError:
+    except (InvalidDicomError, PermissionError):
         return None
     except Exception:  # whatever a damaged file makes pydicom raise
         return NAMELESS
@@ -170,6 +192,34 @@ def describe(tags: Tags) -> dict[str, Any]:
     return {"series_uid": _decoded(dataset, "SeriesInstanceUID"), **texts, "thickness_mm": thickness}
 
 
+def check_constant(headers: Sequence[Header]) -> None:
+    """Refuse slices of more than one patient, study, frame of reference, scanner, kernel or thickness.
+
+    An empty or missing value is unknown, not another one; neither is other case, nor punctuation in a name.
+    Raises Rejected("mixed") without naming a value.
+    """
+    for what, keywords in _CONSTANT.items():
+        for keyword in keywords:
+            count = len(_different(headers, keyword))
+            if count > 1:
+                raise Rejected("mixed", f"{count} {what}")
+
+
+def _different(headers: Sequence[Header], keyword: str) -> set[str]:
+    """Return the different values of a tag; they are decoded only where their bytes differ."""
+    tag = tag_of(keyword)
+    examples = {header.description.value(tag).strip(b" \0"): header for header in headers}
+    examples.pop(b"", None)
+    if len(examples) < 2:
+        return set(map(str, examples))
+    texts = {_decoded(header.description.only([tag]).dataset(), keyword) for header in examples.values()}
+    if keyword == "SliceThickness":
+        sizes = [size for size in map(_finite, texts) if size]
+        return texts if sizes and max(sizes) > (1 + _SAME_THICKNESS) * min(sizes) else set()
+    written = r"[^\W_]+" if keyword == "PatientName" else r"\S+"
+    return {" ".join(re.findall(written, text.casefold())) for text in texts} - {""}
+
+
 def _decoded(dataset: pydicom.Dataset, keyword: str) -> str:
     try:
         value = dataset.get(keyword)
@@ -198,7 +248,8 @@ def _check_kind(tags: Tags, where: str) -> None:
         raise Rejected("multi_frame", where)
     if kind not in (CT_IMAGE, ""):
         raise Rejected("not_ct", f"{where}: another kind of object")
-    if _integer(tags, "SamplesPerPixel") not in (1, None):
+    grey = _text(tags, "PhotometricInterpretation") in ("MONOCHROME1", "MONOCHROME2", "")
+    if _integer(tags, "SamplesPerPixel") not in (1, None) or not grey:
         raise Rejected("derived", f"{where}: in colour")
     image_type = _text(tags, "ImageType").upper()
     if "LOCALIZER" in image_type.split("\\"):
@@ -213,6 +264,12 @@ def _pixels(tags: Tags, where: str) -> Pixels:
     representation = _integer(tags, "PixelRepresentation")
     if allocated not in (8, 16, 32) or not stored or stored > allocated or representation not in (0, 1):
         raise Rejected("bad_tags", f"{where}: BitsAllocated, BitsStored or PixelRepresentation")
+    declared = _integer(tags, "HighBit")
+    high_bit = stored - 1 if declared is None else declared
+    if not stored - 1 <= high_bit < allocated:
+        raise Rejected("bad_tags", f"{where}: HighBit is {high_bit} for {stored} of {allocated} bits")
+    if _text(tags, "RescaleType").upper() not in ("HU", ""):
+        raise Rejected("not_hu", where)
     (slope,) = _numbers(tags, "RescaleSlope", 1, where)
     (intercept,) = _numbers(tags, "RescaleIntercept", 1, where)
     if slope == 0:
@@ -226,8 +283,8 @@ def _pixels(tags: Tags, where: str) -> Pixels:
         place=tags.pixels,
         bits_allocated=allocated,
         bits_stored=stored,
+        high_bit=high_bit,
         signed=signed,
-        inverted=_text(tags, "PhotometricInterpretation") == "MONOCHROME1",
         slope=float(slope),
         intercept=float(intercept),
         padding=None if padding is None else (min(ends), max(ends)),

@@ -19,7 +19,7 @@ from scipy import ndimage
 
 from m3fm.core.errors import InputError
 from m3fm.ct.geometry import Box, Rejected
-from m3fm.ct.tags import read_tags, tag_of
+from m3fm.ct.tags import read_dataset, read_tags, tag_of
 from m3fm.ct.volume import Series, to_nifti
 
 Points = NDArray[np.float64]
@@ -149,7 +149,7 @@ def regions_from_seg(path: Path, series: Series) -> dict[str, Box]:
     Rejected("no_heart") where one of them is not segmented.
     """
     try:
-        dataset = pydicom.dcmread(path)
+        dataset = read_dataset(path)
         if dataset.SOPClassUID != SEGMENTATION:
             raise Rejected("no_segmentation", "the file is not a DICOM SEG")
         referenced = {str(item.SeriesInstanceUID) for item in dataset.get("ReferencedSeriesSequence") or ()}

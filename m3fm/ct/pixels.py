@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels import pixel_array
 
 from m3fm.ct.geometry import PADDING_HU, Rejected
+from m3fm.ct.tags import read_dataset
 
 _LIMITS = np.iinfo(np.int16)
 
@@ -22,9 +22,9 @@ class Pixels:
     """Offset of their bytes in the file and the declared number; None where they are compressed."""
     bits_allocated: int
     bits_stored: int
+    high_bit: int
+    """Place of a value's highest bit among those allocated; bits of no value may hold overlays."""
     signed: bool
-    inverted: bool
-    """Whether they are MONOCHROME1."""
     slope: float
     intercept: float
     padding: tuple[int, int] | None
@@ -54,7 +54,7 @@ def read_hu(file: Path, pixels: Pixels, out: NDArray[np.int16], where: str) -> N
     Raises Rejected("unreadable") where they are cut short or no decoder reads them.
     """
     try:
-        stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file)
+        stored = _read_direct(file, pixels, out) if pixels.direct else _decode(file, pixels)
     except (Rejected, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # each decoder raises its own errors; a panic in Rust is not an Exception
@@ -72,25 +72,31 @@ def _read_direct(file: Path, pixels: Pixels, out: NDArray[np.int16]) -> NDArray[
         if stream.readinto(out.data.cast("B")) < out.nbytes:
             raise EOFError
     stored = out if pixels.signed else out.view(np.uint16)
-    unused = 16 - pixels.bits_stored
-    if unused and pixels.signed:
-        stored <<= unused
-        stored >>= unused
-    elif unused:
-        stored &= np.uint16(pixels.stored_range[1])
+    _keep_stored_bits(stored, pixels)
     return stored
 
 
-def _decode(file: Path) -> NDArray[Any]:
-    stored = pixel_array(pydicom.dcmread(file), raw=True)
-    return stored.astype(stored.dtype.newbyteorder("="), copy=False)
+def _decode(file: Path, pixels: Pixels) -> NDArray[Any]:
+    # pydicom's own correction takes HighBit to be BitsStored - 1.
+    stored = pixel_array(read_dataset(file), raw=True, correct_unused_bits=False)
+    stored = stored.astype(stored.dtype.newbyteorder("="))
+    _keep_stored_bits(stored, pixels)
+    return stored
+
+
+def _keep_stored_bits(stored: NDArray[Any], pixels: Pixels) -> None:
+    """Move the stored bits of values [rows, columns] to the lowest place; others become 0, or the sign."""
+    above, beside = pixels.bits_allocated - 1 - pixels.high_bit, pixels.bits_allocated - pixels.bits_stored
+    if beside and above == beside and not pixels.signed:
+        stored &= stored.dtype.type(pixels.stored_range[1])
+    elif beside:
+        stored <<= above
+        stored >>= beside
 
 
 def _to_hu(stored: NDArray[Any], pixels: Pixels, out: NDArray[np.int16]) -> None:
     """Convert stored values to HU in `out` [rows, columns]; `stored` may be a view of it."""
     padded = _padded(stored, pixels)
-    if pixels.inverted:
-        stored = ~stored if pixels.signed else pixels.stored_range[1] - stored
     if _fits(stored, pixels):
         # Modulo 2**16 the sum is right for signed and unsigned stored values.
         np.add(stored.view(np.int16), np.int16(pixels.intercept), out=out)

@@ -8,6 +8,7 @@ by pydicom alone, the index of a folder takes 7 times as long, reading a series 
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -32,10 +33,17 @@ _LONG = {vr: vr.decode() for vr in b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".spl
 """VRs with a length of two bytes, and of four."""
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _CLASS, _SYNTAX, _CHARACTER_SET = 0x00020002, 0x00020010, 0x00080005
+_CLASS_OF_DATA = 0x00080016
 _FIRST_PIXELS = 0x7FE00008
 """Least tag of pixels."""
 _META_LENGTH = b"\x02\x00\x00\x00UL\x04\x00"
 """First bytes of the meta information; its length follows."""
+_MAGIC = b"DICM"
+"""Bytes that follow the preamble."""
+_FIRST_GROUPS = (2, 8)
+"""Groups that a file without a preamble begins with: the meta information's, or else the data's first."""
+_LONGEST_FIRST = 1024
+"""Most bytes of the first value in such a file; other files have other numbers in this place."""
 _UNDEFINED = 0xFFFFFFFF
 _FIRST_READ, _SECOND_READ = 1 << 14, 1 << 20
 """Bytes of the first two reads: most headers end within the first, nearly all within both."""
@@ -107,14 +115,14 @@ def tag_of(keyword: str) -> int:
 
 
 def read_tags(file: Path, last: int = PIXELS) -> Tags:
-    """Read the tags of a file up to `last`, and no pixel.
+    """Read the tags of a file up to `last`, and no pixel; the file may lack the preamble.
 
     Raises InvalidDicomError for what is not a DICOM file, and whatever pydicom raises at a damaged one.
     """
     with file.open("rb", buffering=0) as stream:
         data = stream.read(_FIRST_READ)
-        if data[128:132] != b"DICM":
-            raise InvalidDicomError
+        if data[128:132] != _MAGIC:
+            return _by_pydicom(file)
         for more in (_SECOND_READ, 0):
             try:
                 return _walk(data, last)
@@ -211,14 +219,46 @@ def _after_item(data: bytes, at: int, explicit: bool) -> int:
         at = _after_sequence(data, at, explicit) if length == _UNDEFINED else at + length
 
 
+def read_dataset(file: Path, pixels: bool = True) -> pydicom.Dataset:
+    """Read a file by pydicom, with its pixels or without; preamble and meta information may be missing.
+
+    Raises InvalidDicomError for what is not a DICOM file, and whatever pydicom raises at a damaged one.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(132)
+        if start[128:] == _MAGIC:
+            stream.seek(0)
+            dataset = pydicom.dcmread(stream, stop_before_pixels=not pixels)
+        elif _lacks_preamble(start):
+            content = start.removeprefix(_MAGIC) + stream.read()
+            whole = bytes(128) + _MAGIC + content if content[0] == _FIRST_GROUPS[0] else content
+            dataset = pydicom.dcmread(BytesIO(whole), force=True, stop_before_pixels=not pixels)
+            if "SOPClassUID" not in dataset:
+                raise InvalidDicomError
+        else:
+            raise InvalidDicomError
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return dataset
+
+
+def _lacks_preamble(start: bytes) -> bool:
+    """Check whether the first bytes of a file are those of a DICOM file after its preamble."""
+    start = start.removeprefix(_MAGIC)
+    if len(start) < 8 or int.from_bytes(start[:2], "little") not in _FIRST_GROUPS:
+        return False
+    return start[4:6] in _SHORT or start[4:6] in _LONG or _length(start, 4)[0] <= _LONGEST_FIRST
+
+
 def _by_pydicom(file: Path) -> Tags:
-    dataset = pydicom.dcmread(file, stop_before_pixels=True)
+    dataset = read_dataset(file, pixels=False)
     raw = dict[int, Raw | DataElement]()
     for tag in dataset.keys():  # noqa: SIM118 (else it decodes values)
         found = dataset.get_item(tag)
         raw[tag] = (found.VR, found.value or b"") if isinstance(found, RawDataElement) else found
-    kind, syntax = (
-        str(dataset.file_meta.get(name, "")) for name in ("MediaStorageSOPClassUID", "TransferSyntaxUID")
-    )
     implicit, little = dataset.original_encoding
-    return Tags(raw=raw, kind=kind, syntax=syntax, implicit=bool(implicit), little=bool(little))
+    tags = Tags(raw=raw, kind="", syntax="", implicit=bool(implicit), little=bool(little))
+    kind = str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) or tags.text(_CLASS_OF_DATA)
+    return replace(tags, kind=kind, syntax=str(dataset.file_meta.TransferSyntaxUID))

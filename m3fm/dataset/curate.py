@@ -6,6 +6,8 @@ the source, the configuration, the salt and this code, not on the number of work
 work. It is not written where anything that the source says of its patients is found in it.
 """
 
+import logging
+import os
 import re
 import shutil
 from collections import Counter, defaultdict
@@ -30,6 +32,7 @@ from m3fm.ct import masks
 from m3fm.ct.arrange import Geometry
 from m3fm.ct.headers import index
 from m3fm.ct.plausible import HuFigures
+from m3fm.ct.unread import Unread, count_beside, find_unread, reasons_of
 from m3fm.dataset import examine
 from m3fm.dataset.examine import CRASHED, WORK
 from m3fm.dataset.tables import (
@@ -46,6 +49,10 @@ from m3fm.privacy.identifiers import in_tables
 from m3fm.privacy.leaks import Leaks
 from m3fm.privacy.pseudonyms import Salt, check_fingerprint, with_fingerprint
 
+log = logging.getLogger(__name__)
+
+FOLDERS_LOGGED = 20
+"""Most folders that are named in the log for files that cannot be read."""
 FILES_PER_TASK = 2000
 """Headers that one task reads to find the series."""
 SHARP_KERNEL = re.compile(r"BONE|LUNG|EDGE|DETAIL|\b[BIQ][A-Z]?[5-9]\d|FC[58]\d|FC3[01]|^[DEL]$")
@@ -71,7 +78,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
         if done.is_dir() and not (partial / WORK).exists():
             done.rename(partial / WORK)  # it ended between its last two steps
         _start(partial, inputs)
-        names, ignored = _examine_all(source, partial, config, workers, salt)
+        names, files = _examine_all(source, partial, config, workers, salt)
         records = [examine.read_record(partial, name) for name in sorted(names)]
         counts, leaks = write_tables(partial, source, records, config, salt)
         manifest = {
@@ -79,7 +86,7 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
             "source": {"name": source.name, "digest": inputs["source"], "simulated": source.simulated},
             "config": inputs["config"],
             "regions": config.regions.model_dump(mode="json"),
-            "counts": {"files_of_no_series": ignored, **counts},
+            "counts": {**files, **counts},
         }
         seal(partial, "dataset.json", manifest, unlisted=("volumes", WORK))
         for name in names:
@@ -107,27 +114,34 @@ def _start(partial: Path, inputs: dict[str, Any]) -> None:
 
 def _examine_all(
     source: Source, partial: Path, config: CurateConfig, workers: int, salt: Salt
-) -> tuple[list[str], int]:
-    """See to it that every series has a record; gives the series' hashes, and the number of other files."""
+) -> tuple[list[str], dict[str, Any]]:
+    """See to it that every series has a record; gives the series' hashes, and the counts of other files."""
     import ray
 
     with ray_cluster(workers):
         paths = list(source.image_paths())
         found = _gathered("reading headers", "series", _index, paths, workers)
+        unread = find_unread(paths, found)
         if not found:
-            raise InputError(f"the source {source.name} holds no DICOM series: nothing to curate")
+            reasons = reasons_of(Counter(file.reason for file in unread.values()))
+            why = f"holds no DICOM series (its files: {reasons})" if unread else "holds no DICOM series"
+            raise InputError(f"the source {source.name} {why}: nothing to curate")
+        ignored = {"files_of_no_series": len(paths) - sum(map(len, found.values()))}
+        ignored |= _count_unread(paths, unread, salt)
         segmentations = dict[str, list[Path]]()
         if config.regions.source == "segmentations":
             segmentations = _gathered(
                 "looking for segmentations", "segmented series", masks.find_segmentations, paths, workers
             )
         shared = ray.put(source)
-        calls = [
+        beside = {} if config.keep_incomplete else count_beside(unread.values())
+        calls: list[Call] = [
             (
                 salt.hashed("series", uid),
                 uid,
                 sorted(files),
                 sorted(segmentations.get(uid, ())),
+                beside.get(uid, {}),
                 shared,
                 partial,
                 config,
@@ -151,7 +165,31 @@ def _examine_all(
                     write_json(examine.record_path(partial, name), record)
                     counts["rejected"] += 1
                 advance(counts.total(), ", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
-    return [name for name, *_ in calls], len(paths) - sum(map(len, found.values()))
+    return [name for name, *_ in calls], ignored
+
+
+def _count_unread(paths: list[Path], unread: dict[Path, Unread], salt: Salt) -> dict[str, Any]:
+    """Count the unread files by reason, and by hash of their folder; give nothing where there are none.
+
+    A path may hold a patient's name, so that none is written; the log of this terminal names the folders.
+    """
+    if not unread:
+        return {}
+    folders: dict[Path, Counter[str]] = defaultdict(Counter)
+    for path, file in unread.items():
+        folders[path.parent][file.reason] += 1
+    for folder, counts in islice(sorted(folders.items()), FOLDERS_LOGGED):
+        log.warning("Files in %s cannot be read: %s", folder, reasons_of(counts))
+    if len(folders) > FOLDERS_LOGGED:
+        log.warning("Files in %d more folders cannot be read", len(folders) - FOLDERS_LOGGED)
+    root = os.path.commonpath([path.parent for path in paths])
+    return {
+        "unread": dict(sum(folders.values(), Counter[str]())),
+        "unread_by_folder": {
+            salt.hashed("folder", os.path.relpath(folder, root)): dict(counts)
+            for folder, counts in folders.items()
+        },
+    }
 
 
 def _gathered(

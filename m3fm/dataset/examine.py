@@ -76,6 +76,7 @@ def examine(
     uid: str,
     files: Sequence[Path],
     segmentations: Sequence[Path],
+    unread: Mapping[str, int],
     source: Source,
     directory: Path,
     config: CurateConfig,
@@ -83,6 +84,7 @@ def examine(
 ) -> str:
     """Read a series, find its regions, and write its volume and record, unless an earlier run has.
 
+    `unread` counts the files beside it that cannot be read, by reason; with any, the series is incomplete.
     Returns "kept" or "rejected". Any failure to read the series rejects it; a failure to write is raised,
     because the series is not its cause.
     """
@@ -93,7 +95,7 @@ def examine(
     scan, geometry, hu = replace(NOTHING_READ, series_uid=uid), Geometry(files=len(files)), HuFigures()
     try:
         with quiet_pydicom():
-            surveyed = survey(files, identifiers.add)
+            surveyed = survey(files, identifiers.add, unread)
             write_json(seen_path(directory, name), identifiers.seen()._asdict())
             geometry = surveyed.geometry
             scan = replace(scan, **surveyed.first | {"series_uid": uid})

@@ -5,8 +5,9 @@ import pytest
 
 from m3fm.cohort.dicom_folder import SECONDARY_CAPTURE
 from m3fm.cohort.selection import KEPT, decide
-from m3fm.cohort.source import KINDS, files_below, open_source
+from m3fm.cohort.source import KINDS, open_source
 from m3fm.core.errors import InputError
+from m3fm.core.files import files_below
 from m3fm.ct.headers import CT_IMAGE
 
 

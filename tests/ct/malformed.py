@@ -171,6 +171,52 @@ def acquisitions(edit):
     return both(put("AcquisitionNumber", 1), edit)
 
 
+def each(keyword, value):
+    """A value that depends on the slice's number."""
+
+    def edit(slices):
+        for number, tags in enumerate(slices):
+            setattr(tags, keyword, value(number))
+
+    return edit
+
+
+def places(z, y=lambda number: 0.0):
+    """Slices in other places: mm along the patient, and to the back, by number."""
+
+    def edit(slices):
+        for number, tags in enumerate(slices):
+            x, back, _ = tags.ImagePositionPatient
+            tags.ImagePositionPatient = [x, round(back + y(number), 4), round(z(number), 4)]
+
+    return edit
+
+
+def in_high_bits(high_bit, syntax=None):
+    """The 12 bits of a value end at another bit than the lowest twelfth, and noise is in all others."""
+
+    def edit(slices):
+        rng = np.random.default_rng(7)
+        for tags in slices:
+            below, values = high_bit - 11, series.stored(tags)
+            series.store(tags, values << below | rng.integers(0, 1 << 16, values.shape) & ~(0xFFF << below))
+            tags.BitsStored, tags.HighBit = 16, 15
+            if syntax:
+                tags.compress(syntax, generate_instance_uid=False)
+            tags.BitsStored, tags.HighBit = 12, high_bit
+
+    return edit
+
+
+def palette(slices):
+    """Colours by number, as of a perfusion map."""
+    for tags in slices:
+        tags.PhotometricInterpretation = "PALETTE COLOR"
+        for colour in ("Red", "Green", "Blue"):
+            setattr(tags, f"{colour}PaletteColorLookupTableDescriptor", [256, 0, 16])
+            setattr(tags, f"{colour}PaletteColorLookupTableData", bytes(512))
+
+
 def compressed(syntax):
     def edit(slices):
         for tags in slices:
@@ -367,6 +413,34 @@ KINDS = {
     "RLE": (KEPT, compressed(RLELossless)),
     "JPEG 2000": (KEPT, compressed(JPEG2000Lossless)),
     "padding around": (KEPT, padding(0.1)),
+    "MONOCHROME1": (KEPT, put("PhotometricInterpretation", "MONOCHROME1")),
+    "MONOCHROME1 in some": (KEPT, put("PhotometricInterpretation", "MONOCHROME1", range(5, 9))),
+    "MONOCHROME1, RLE": (
+        KEPT,
+        both(put("PhotometricInterpretation", "MONOCHROME1"), compressed(RLELossless)),
+    ),
+    "overlays in the unused bits": (KEPT, in_high_bits(11)),
+    "overlays in the unused bits, RLE": (KEPT, in_high_bits(11, RLELossless)),
+    "overlays in the unused bits, JPEG 2000": (KEPT, in_high_bits(11, JPEG2000Lossless)),
+    "values in the high bits": (KEPT, in_high_bits(15)),
+    "values in the high bits, RLE": (KEPT, in_high_bits(15, RLELossless)),
+    "values in the middle bits": (KEPT, in_high_bits(13)),
+    "units that say HU": (KEPT, raw("RescaleType", b"HU ")),
+    "units that say nothing": (KEPT, raw("RescaleType", b"")),
+    "units in some": (KEPT, put("RescaleType", "HU", [3, 4])),
+    "a patient without a name in some": (KEPT, put("PatientName", "", range(9))),
+    "a name with other punctuation": (
+        KEPT,
+        both(put("PatientName", "DOE^JANE^^"), put("PatientName", "Doe^Jane", [5])),
+    ),
+    "no study in one": (KEPT, drop("StudyInstanceUID", [8])),
+    "a frame of reference in some": (KEPT, put("FrameOfReferenceUID", "1.2.77", range(9))),
+    "no kernel in one": (KEPT, drop("ConvolutionKernel", [32])),
+    "a kernel in other case": (KEPT, put("ConvolutionKernel", "b30F", [3])),
+    "thicknesses that are rounded": (KEPT, put("SliceThickness", 5.01, [3])),
+    "rotations one after the other": (KEPT, each("AcquisitionNumber", lambda number: number // 4)),
+    "an acquisition number in some": (KEPT, put("AcquisitionNumber", 1, range(0, SLICES, 2))),
+    "positions in whole mm": (KEPT, places(lambda n: round(8 * n + 0.3 * (n % 2)))),
     "an acquisition number for each slice": (
         KEPT,
         lambda slices: [setattr(tags, "AcquisitionNumber", n) for n, tags in enumerate(slices)],
@@ -384,6 +458,8 @@ KINDS = {
     "damaged JPEG 2000": ("unreadable", broken_stream(JPEG2000Lossless)),
     "damaged RLE": ("unreadable", broken_stream(RLELossless)),
     # Tags.
+    "values that end below their number of bits": ("bad_tags", put("HighBit", 10)),
+    "values that end above what is allocated": ("bad_tags", put("HighBit", 16)),
     **{f"without {keyword}": ("missing_tags", drop(keyword)) for keyword in sorted(REQUIRED)},
     "empty position": ("missing_tags", put("ImagePositionPatient", None, [4])),
     "spacing NaN": ("bad_tags", raw("PixelSpacing", b"NaN\\NaN ")),
@@ -409,6 +485,33 @@ KINDS = {
     "slope zero": ("bad_tags", put("RescaleSlope", 0)),
     "slope NaN": ("bad_tags", raw("RescaleSlope", b"NaN ")),
     "intercept in words": ("bad_tags", raw("RescaleIntercept", b"none")),
+    # Values that are not HU.
+    "unspecified units": ("not_hu", put("RescaleType", "US")),
+    "optical density": ("not_hu", put("RescaleType", "OD")),
+    "effective atomic numbers": ("not_hu", put("RescaleType", "Z_EFF")),
+    "modified HU": ("not_hu", put("RescaleType", "HU_MOD")),
+    "milligrams per millilitre in one slice": ("not_hu", put("RescaleType", "MGML", [20])),
+    # What is constant within a volume.
+    "two patients, one above the other": ("mixed", put("PatientID", "DOE-4712", range(17, SLICES))),
+    "two patients, taking turns": ("mixed", put("PatientID", "DOE-4712", range(0, SLICES, 2))),
+    "one slice of another patient": ("mixed", put("PatientName", "ROE^RICHARD", [32])),
+    "two dates of birth": (
+        "mixed",
+        both(put("PatientBirthDate", "19500101"), put("PatientBirthDate", "19500102", [3])),
+    ),
+    "the same files twice, once under another patient": (
+        "mixed",
+        both(twice, lambda slices: [setattr(tags, "PatientID", "ANON-1") for tags in slices[:SLICES]]),
+    ),
+    "two studies": ("mixed", put("StudyInstanceUID", "1.2.99", range(20, SLICES))),
+    "two frames of reference": ("mixed", each("FrameOfReferenceUID", lambda number: f"1.2.{number // 20}")),
+    "two kernels": ("mixed", put("ConvolutionKernel", "B70f", range(10))),
+    "two kernels, taking turns": (
+        "mixed",
+        each("ConvolutionKernel", lambda number: ["B30f", "B70f"][number % 2]),
+    ),
+    "two scanners": ("mixed", put("ManufacturerModelName", "Ring 10", [0])),
+    "two thicknesses": ("mixed", put("SliceThickness", 1.25, range(16))),
     # Other images.
     "MR": ("not_ct", other_modality("MR", MR)),
     "PET": ("not_ct", other_modality("PT", PET)),
@@ -418,6 +521,7 @@ KINDS = {
     "radiotherapy structures": ("not_ct", without_pixels("RTSTRUCT", STRUCTURES)),
     "secondary capture": ("derived", put("SOPClassUID", SECONDARY_CAPTURE)),
     "colour": ("derived", colour),
+    "colours of a palette": ("derived", palette),
     "screenshot": ("derived", put("ImageType", ["DERIVED", "SECONDARY", "SCREEN SAVE"])),
     "maximum intensity": ("derived", put("ImageType", ["DERIVED", "PRIMARY", "AXIAL", "CT_SOM5 MIP"])),
     "axial reformat": ("derived", put("ImageType", ["DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE"])),
@@ -448,6 +552,22 @@ KINDS = {
             again(numbers=range(SLICES // 2), TemporalPositionIdentifier=2),
         ),
     ),
+    "acquisitions that take turns": (
+        "several_volumes",
+        each("AcquisitionNumber", lambda number: number % 2 + 1),
+    ),
+    "acquisitions that overlap": (
+        "several_volumes",
+        each("AcquisitionNumber", lambda number: 1 if number < 14 or number in (16, 18) else 2),
+    ),
+    "times that take turns": (
+        "several_volumes",
+        each("TemporalPositionIdentifier", lambda number: number % 3 + 1),
+    ),
+    "8 mm apart, then 9.4": ("inconsistent", places(lambda n: 8 * min(n, 16) + 9.4 * max(n - 16, 0))),
+    "ever further apart": ("inconsistent", places(lambda n: 8 * n + 0.05 * n * n)),
+    "steps with a wave": ("inconsistent", places(lambda n: 8 * n + 5 * np.sin(n / 5))),
+    "the last slice shifted": ("inconsistent", move((0, 0.3, 0), [SLICES - 1])),
     "uneven steps": ("inconsistent", move((0, 0, 0.4), [6])),
     "one slice smaller": ("inconsistent", one_stored(6, lambda stored: stored[:-2])),
     "one slice scaled": ("inconsistent", put("PixelSpacing", [9, 9], [7])),
@@ -455,7 +575,14 @@ KINDS = {
     "a coronal view among them": ("inconsistent", put("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], [7])),
     "one slice shifted": ("inconsistent", move((1, 0, 0), [7])),
     "tilted gantry": ("tilted", turn(15, shear=True)),
+    "tilted a little": ("tilted", turn(1.5, shear=True)),
+    "tilted as far as a gantry goes": ("tilted", turn(30, shear=True)),
     "sheared": ("tilted", move((0, 1, 0))),
+    "sheared sideways": ("tilted", move((-0.5, 0, 0))),
+    "sheared to one side and back": ("tilted", places(lambda n: 8 * n, lambda n: abs(n - 16))),
+    "sheared in a wave": ("tilted", places(lambda n: 8 * n, lambda n: 15 * np.sin(n / 4))),
+    "sheared more and more": ("tilted", places(lambda n: 8 * n, lambda n: 0.03 * n * n)),
+    "sheared, unevenly spaced": ("tilted", places(lambda n: 8 * n + 3 * (n == 9), lambda n: n)),
     "oblique": ("not_axial", turn(20, shear=False)),
     "coronal": ("not_axial", coronal),
     "sagittal": ("not_axial", sagittal),

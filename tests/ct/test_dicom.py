@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
-from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from m3fm.core.errors import InputError
 from m3fm.ct import dicom
@@ -177,14 +177,14 @@ def test_rescale_is_that_of_each_slice_and_fractions_are_rounded(tmp_path):
     np.testing.assert_array_equal(read.voxels, np.rint(simpleitk(files)))
 
 
-def test_monochrome1_is_inverted(tmp_path):
+@pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])
+def test_monochrome1_says_how_to_display_not_what_is_stored(tmp_path, syntax):
     slices = list(series.datasets(HU))
-    for tags in slices:
-        tags.PhotometricInterpretation = "MONOCHROME1"
-        series.store(tags, 4095 - series.stored(tags))
-    files = series.write(tmp_path, slices)
-    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
-    np.testing.assert_array_equal(simpleitk(files), HU)
+    for number, tags in enumerate(slices):
+        tags.PhotometricInterpretation = "MONOCHROME1" if number % 2 else "MONOCHROME2"
+        if syntax:
+            tags.compress(syntax, generate_instance_uid=False)
+    np.testing.assert_array_equal(dicom.read_series(series.write(tmp_path, slices)).voxels, HU)
 
 
 @pytest.mark.parametrize("declared", [-2000, 63536])
@@ -252,12 +252,50 @@ def test_every_stored_value_becomes_what_the_standard_makes_of_it(
     values = np.arange(1 << 16).reshape(256, 256) % (1 << bits)
     if signed:
         values = np.where(values >= 1 << (bits - 1), values - (1 << bits), values)
-    if photometric == "MONOCHROME1":
-        values = (-1 if signed else (1 << bits) - 1) - values
     expected = np.rint(values * float(rescale[0]) + float(rescale[1]))
     np.testing.assert_array_equal(out, expected.clip(-32768, 32767))
     if photometric == "MONOCHROME2":
         np.testing.assert_array_equal(expected, np.rint(simpleitk([file])[0]))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, RLELossless, JPEG2000Lossless, JPEGLSLossless])
+@pytest.mark.parametrize("high_bit", [11, 13, 15])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_that_are_not_of_the_value_do_not_count(tmp_path, signed, high_bit, syntax):
+    """An overlay, or noise, above and below the 12 bits that end at HighBit."""
+    if syntax == JPEGLSLossless:
+        pytest.importorskip("jpeg_ls", reason="pyjpegls, the encoder, is not installed")
+    slices = list(series.datasets(HU))
+    rng = np.random.default_rng(0)
+    for number, tags in enumerate(slices):
+        tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 16, 15, int(signed)
+        tags.RescaleIntercept = 0 if signed else -1024
+        values = (HU[number].astype(int) - int(tags.RescaleIntercept)) & 0xFFF
+        below = high_bit - 11
+        others = rng.integers(0, 1 << 16, values.shape) & ~(0xFFF << below)
+        series.store(tags, values << below | others)
+        if syntax != ExplicitVRLittleEndian:
+            tags.compress(syntax, generate_instance_uid=False)
+        tags.BitsStored, tags.HighBit = 12, high_bit
+    files = series.write(tmp_path, slices)
+    np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)
+    if high_bit == 11 and syntax != JPEG2000Lossless:  # what else SimpleITK does not clear
+        np.testing.assert_array_equal(simpleitk(files), HU)
+
+
+def test_a_high_bit_that_cannot_be_is_refused(tmp_path):
+    for high_bit in (10, 16):
+        slices = list(series.datasets(HU))
+        for tags in slices:
+            tags.HighBit = high_bit
+        assert rejected(series.write(tmp_path / str(high_bit), slices)).reason == "bad_tags"
+
+
+def test_a_missing_high_bit_is_the_highest_stored(tmp_path):
+    slices = list(series.datasets(HU))
+    for tags in slices:
+        del tags.HighBit
+    np.testing.assert_array_equal(dicom.read_series(series.write(tmp_path, slices)).voxels, HU)
 
 
 @pytest.mark.parametrize(("bits", "slope", "intercept"), [(8, 8, -1024), (32, 1, -1024), (32, 0.5, -1024)])
@@ -305,6 +343,10 @@ def test_lossless_jpeg_written_by_another_library(tmp_path):
         writer.SetCompressor("JPEG")
         writer.KeepOriginalImageUIDOn()
         writer.Execute(image)
+        tags = pydicom.dcmread(tmp_path / file.name)
+        assert tags.RescaleType == "US", "SimpleITK's word for any CT"
+        del tags.RescaleType
+        tags.save_as(tmp_path / file.name)
     files = sorted(tmp_path.glob("*.dcm"))
     assert pydicom.dcmread(files[0]).file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.4.70"
     np.testing.assert_array_equal(dicom.read_series(files).voxels, HU)

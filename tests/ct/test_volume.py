@@ -98,14 +98,157 @@ def test_nifti_is_what_simpleitk_reads_and_writes(tmp_path):
     np.testing.assert_allclose(again.origin_mm, read.origin_mm, rtol=1e-6)
 
 
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("flips", list(itertools.product([False, True], repeat=3)))
-def test_nifti_in_any_orientation_is_the_same_volume(tmp_path, flips):
-    stored, affine = reordered(HU, lps_affine(), (2, 0, 1), flips)
-    nibabel.save(nibabel.Nifti1Image(stored, RAS @ affine), tmp_path / "x.nii")
-    read = read_nifti(tmp_path / "x.nii")
-    np.testing.assert_array_equal(read.voxels, HU)
-    np.testing.assert_allclose(read.voxel_size, series.SPACING, rtol=1e-6)
-    np.testing.assert_allclose(read.origin_mm, series.ORIGIN, rtol=1e-6)
+def test_nifti_in_any_orientation_is_the_same_volume(tmp_path, flips, axes):
+    """Mirrored affines included, by sform or qform: left is left as in the DICOM that SimpleITK reads."""
+    stored, affine = reordered(HU, lps_affine(), axes, flips)
+    for form in ("sform", "qform", "both"):
+        image = nibabel.Nifti1Image(stored, RAS @ affine)
+        image.set_sform(RAS @ affine, code=0 if form == "qform" else 1)
+        image.set_qform(RAS @ affine, code=0 if form == "sform" else 1)
+        nibabel.save(image, tmp_path / "x.nii")
+        read = read_nifti(tmp_path / "x.nii")
+        np.testing.assert_array_equal(read.voxels, HU)
+        np.testing.assert_allclose(read.voxel_size, series.SPACING, rtol=1e-6)
+        np.testing.assert_allclose(read.origin_mm, series.ORIGIN, rtol=1e-6)
+    theirs = sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "x.nii")), "LPS")
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(theirs), read.voxels)
+    np.testing.assert_allclose(theirs.GetOrigin(), read.origin_mm, rtol=1e-5)
+
+
+def nifti(stored=None, affine=None, kind=nibabel.Nifti1Image):
+    """A sound image [x, y, z], or another with its affine."""
+    affine = RAS @ lps_affine()[:, [2, 1, 0, 3]] if affine is None else affine
+    return kind(HU.transpose(2, 1, 0) if stored is None else stored, affine)
+
+
+def reason(image, path):
+    nibabel.save(image, path)
+    with pytest.raises(Rejected) as caught:
+        read_nifti(path)
+    return caught.value.reason, caught.value.detail
+
+
+@pytest.mark.parametrize("more", [(1,), (1, 1), (1, 1, 1, 1)])
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+def test_nifti_dimensions_of_length_one_do_not_count(tmp_path, more, kind):
+    nibabel.save(
+        nifti(HU.transpose(2, 1, 0).reshape(*HU.shape[::-1], *more), kind=kind), tmp_path / "x.nii.gz"
+    )
+    np.testing.assert_array_equal(read_nifti(tmp_path / "x.nii.gz").voxels, HU)
+
+
+@pytest.mark.parametrize("shape", [(48, 40, 1, 10), (48, 40, 5, 2), (48, 40, 5, 1, 2)])
+def test_nifti_of_several_volumes_is_refused(tmp_path, shape):
+    assert reason(nifti(HU.transpose(2, 1, 0).reshape(shape)), tmp_path / "x.nii")[0] == "multi_frame"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda form: form, None),
+        (lambda form: form + np.eye(4)[:, [3, 0, 1, 2]] * 1e-4, None),
+        (lambda form: np.diag([-1.0, 1, 1, 1]) @ form, "bad_tags"),
+        (lambda form: form @ np.diag([1, 1, 1.1, 1]), "bad_tags"),
+        (lambda form: form + np.outer([1, 0, 0, 0], [0, 0, 0, 5.0]), "bad_tags"),
+    ],
+    ids=["equal", "rounded", "mirrored", "other spacing", "shifted"],
+)
+def test_nifti_sform_and_qform_must_agree(tmp_path, change, expected):
+    image = nifti()
+    image.set_qform(change(image.affine), code=1)
+    image.set_sform(image.affine, code=1)
+    if expected is None:
+        nibabel.save(image, tmp_path / "x.nii")
+        np.testing.assert_array_equal(read_nifti(tmp_path / "x.nii").voxels, HU)
+    else:
+        found, detail = reason(image, tmp_path / "x.nii")
+        assert found == expected
+        assert "sform and qform" in detail
+
+
+def test_a_nifti_form_without_a_code_does_not_count(tmp_path):
+    image = nifti()
+    image.set_sform(image.affine, code=1)
+    image.set_qform(np.diag([-1.0, 1, 1, 1]) @ image.affine, code=0)
+    nibabel.save(image, tmp_path / "x.nii")
+    np.testing.assert_array_equal(read_nifti(tmp_path / "x.nii").voxels, HU)
+
+
+@pytest.mark.parametrize("degrees", [0.5, 1.5, 8, 30])
+@pytest.mark.parametrize("axes", list(itertools.permutations(range(3), 2)))
+def test_a_sheared_nifti_is_tilted(tmp_path, degrees, axes):
+    affine = RAS @ lps_affine()[:, [2, 1, 0, 3]]
+    along, onto = axes
+    affine[onto, along] = np.tan(np.radians(degrees)) * affine[along, along]
+    if degrees < 1:
+        nibabel.save(nifti(affine=affine), tmp_path / "x.nii")
+        np.testing.assert_array_equal(read_nifti(tmp_path / "x.nii").voxels, HU)
+    else:
+        assert reason(nifti(affine=affine), tmp_path / "x.nii")[0] == "tilted"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nifti_background_that_is_not_finite_is_padding(tmp_path, value):
+    stored = HU.transpose(2, 1, 0).astype(np.float32)
+    y, x = np.meshgrid(np.arange(40) - 19.5, np.arange(48) - 23.5)
+    outside = np.hypot(x / 24, y / 20) > 1
+    stored[outside] = value
+    nibabel.save(nifti(stored), tmp_path / "x.nii")
+    voxels = read_nifti(tmp_path / "x.nii").voxels
+    assert (voxels[:, outside.T] == -1024).all()
+    np.testing.assert_array_equal(voxels[:, ~outside.T], HU[:, ~outside.T])
+
+
+@pytest.mark.parametrize(
+    ("place", "detail"),
+    [
+        ((20, 20, 5), "1 values inside"),
+        ((slice(10, 14), slice(10, 14), slice(3, 6)), "48 values inside"),
+        ((slice(None), slice(None), 0), "1 slices have no finite value"),
+    ],
+    ids=["one", "some", "a slice"],
+)
+def test_nifti_values_inside_that_are_not_finite_are_refused(tmp_path, place, detail):
+    stored = HU.transpose(2, 1, 0).astype(np.float32)
+    stored[0, :5] = np.nan  # background
+    stored[place] = np.nan
+    found, said = reason(nifti(stored), tmp_path / "x.nii")
+    assert found == "implausible_hu"
+    assert detail in said
+
+
+def test_nifti_of_either_byte_order_and_with_a_scale_is_read(tmp_path):
+    stored = HU.transpose(2, 1, 0)
+    for dtype, slope, intercept in [(">i2", 1, 0), ("<i2", 2, -1024), (">i2", 0.5, 0), ("<u2", 1, -1100)]:
+        image = nifti(((stored - float(intercept)) / slope).round().astype(dtype))
+        image.header.set_data_dtype(dtype)
+        image.header.set_slope_inter(slope, intercept)
+        raw = image.dataobj
+        header = image.header.as_byteswapped(dtype[0])
+        header["vox_offset"] = 352
+        header["scl_slope"], header["scl_inter"] = slope, intercept
+        header["magic"] = b"n+1"
+        (tmp_path / "x.nii").write_bytes(header.binaryblock + bytes(4) + raw.tobytes(order="F"))
+        read = read_nifti(tmp_path / "x.nii").voxels
+        assert np.abs(read - HU.astype(int)).max() <= slope / 2
+        theirs = sitk.GetArrayFromImage(sitk.DICOMOrient(sitk.ReadImage(str(tmp_path / "x.nii")), "LPS"))
+        np.testing.assert_array_equal(read, np.rint(theirs))
+
+
+@pytest.mark.parametrize("damage", ["cut by a byte", "cut in the middle", "a byte changed"])
+def test_a_damaged_gzip_is_unreadable(tmp_path, damage):
+    path = tmp_path / "x.nii.gz"
+    nibabel.save(nifti(), path)
+    content = bytearray(path.read_bytes())
+    if damage == "a byte changed":
+        content[-6] ^= 255  # of the checksum: what was unpacked is not what was packed
+    path.write_bytes(content[:-1] if "byte" in damage and "cut" in damage else content)
+    if damage == "cut in the middle":
+        path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(Rejected, match="unreadable"):
+        read_nifti(path)
 
 
 def test_nifti_of_floats_is_rounded_and_scaled_integers_are_scaled(tmp_path):
@@ -146,7 +289,7 @@ def bad_nifti(kind, path: Path):
         case "metres":
             affine = affine / 1000
         case "oblique":
-            affine = affine @ [[0.8, 0.6, 0, 0], [-0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+            affine = [[0.8, 0.6, 0, 0], [-0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]] @ affine
     image = nibabel.Nifti1Image(stored, affine)
     if kind == "unoriented":
         image.set_sform(None, 0)

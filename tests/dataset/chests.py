@@ -10,7 +10,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from m3fm.clinical.records import ExamRecord, Nodule, Risk
-from m3fm.cohort.source import files_below, listing_digest
+from m3fm.cohort.source import listing_digest
+from m3fm.core.files import files_below
 
 PATIENTS = 4
 
