@@ -2,9 +2,9 @@
 
     python benchmarks/positions.py DATASET
 
-Prints for each answer of each task the AUC of random forests in cross-validation by patient, with its interval
-by patient. The nodule's lobe is a place, and known from it. Any other answer above 0.5 is a leak, but for chance:
-of 30 intervals of 95 %, one or two miss 0.5.
+Prints for each answer of each task the AUC of random forests in cross-validation by patient, with its
+interval by patient. The nodule's lobe is a place, and known from it. Any other answer above 0.5 is a leak,
+but for chance: of 30 intervals of 95 %, one or two miss 0.5.
 """
 
 import argparse
