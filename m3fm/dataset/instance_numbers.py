@@ -37,7 +37,7 @@ def unfound_nodules(dataset: Path) -> int:
 def slice_index(
     slice_number: ArrayLike, first: ArrayLike, last: ArrayLike, slices: ArrayLike
 ) -> NDArray[np.int64]:
-    """Return the index of the slice with an InstanceNumber, of a series' first and last one; of any shape."""
+    """Return the indices [nodules] of slices by their InstanceNumbers and the series' first and last one."""
     step = np.subtract(last, first) / np.maximum(np.subtract(slices, 1), 1)
     return np.rint(np.subtract(slice_number, first) / step).astype(np.int64)
 
