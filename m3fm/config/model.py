@@ -66,7 +66,8 @@ class TextConfig(Config):
     encoder: dict[str, Any] | None = None
     """Configuration of any `transformers` encoder, as in its `config.json`, in place of the sizes here."""
     tokenizer: Path | None = None
-    """Directory of a tokenizer; if empty, one is trained on the platform's own sentences."""
+    """Directory of a tokenizer; if empty, that of `pretrained`, or else one is trained on the platform's own
+    sentences."""
 
     @model_validator(mode="after")
     def _sizes_have_one_source(self) -> Self:

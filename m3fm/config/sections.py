@@ -203,6 +203,9 @@ class AugmentConfig(Config):
     """Largest random in-plane rotation to either side, in degrees."""
     padding_mm: NotNegative = 10.0
     """Largest random margin added to each side of a region's box, in mm."""
+    slice_jitter_mm: NotNegative = 8.0
+    """Largest random shift of a nodule's window along the slices to either side, in mm; less where the nodule
+    would leave the window."""
 
 
 class TrainConfig(AugmentConfig):

@@ -25,7 +25,7 @@ from m3fm.config.sections import AugmentConfig
 from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.ct import store, transforms
-from m3fm.dataset.instance_numbers import has_instance_numbers
+from m3fm.dataset.instance_numbers import has_instance_numbers, nodule_heights, slice_index
 from m3fm.dataset.rows import LabelledRow, Rows, RowsByKey
 from m3fm.questions.bank import OUT_OF_SCOPE, QUESTIONS
 from m3fm.questions.grammar import task_id_questions
@@ -118,6 +118,7 @@ class Mqa:
         self._elements = RowsByKey(exams.sort_by("exam"), "exam")
         nodules = pq.read_table(dataset / "nodules.parquet", columns=["exam", *NODULE])
         self._nodules = RowsByKey(nodules.sort_by([("exam", "ascending"), ("number", "ascending")]), "exam")
+        self._heights = nodule_heights(dataset)
 
     def _rows(self, name: str, labels: pa.Table, imaged: pa.ChunkedArray) -> Rows:
         of_task = pc.equal(labels["task"], name)
@@ -194,14 +195,7 @@ class Mqa:
         """Make the sample of a row with an image: of any series, changed, or of the preferred one."""
         if task.scale is None:
             return Sample(question=question, text=text, label=row.label, mask=row.mask)
-        number = 0 if config is None else int(rng.integers(self._series_of(row).count(row.exam)))
-        series, volume, box = self.region(task, row, number)
-        voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
-        scale = self.scales[task.scale]
-        if config is not None:
-            box = _padded(box, volume.shape, voxel_size, config.padding_mm, rng)
-        if task.scale == NODULE_SCALE:
-            box = transforms.nodule_window(box, _nodule_slice(row, series, box, rng, config), scale.shape[0])
+        series, volume, box = self.crop(task, row, rng, config)
         degrees, hu_shift = 0.0, (0.0, 0.0)
         if config is not None:
             low, high = rng.uniform(-config.hu_shift, config.hu_shift, size=2).tolist()
@@ -210,8 +204,8 @@ class Mqa:
         image = transforms.preprocess(
             volume,
             box,
-            voxel_size,
-            scale,
+            (series.voxel_z, series.voxel_y, series.voxel_x),
+            self.scales[task.scale],
             masked=task.scale == NODULE_SCALE,
             degrees=degrees,
             hu_shift=hu_shift,
@@ -225,6 +219,34 @@ class Mqa:
             voxel_size=image.voxel_size,
             lung_mask=image.mask,
         )
+
+    def crop(
+        self, task: Task, row: LabelledRow, rng: np.random.Generator, config: AugmentConfig | None
+    ) -> tuple[Any, np.ndarray, Box]:
+        """Return the series of a row's sample, its HU [D, H, W], and the box that the model sees of it."""
+        number = 0 if config is None else int(rng.integers(self._series_of(row).count(row.exam)))
+        series, volume, box = self.region(task, row, number)
+        index = self._nodule_slice(row, series, box, rng) if task.scale == NODULE_SCALE else None
+        if config is not None:
+            voxel_size = (series.voxel_z, series.voxel_y, series.voxel_x)
+            box = _padded(box, volume.shape, voxel_size, config.padding_mm, rng)
+        if index is not None:
+            slices = self.scales[NODULE_SCALE].shape[0]
+            shift = 0 if config is None else _jitter(config.slice_jitter_mm / series.voxel_z, slices, rng)
+            box = transforms.nodule_window(box, index + shift, slices)
+        return series, volume, box
+
+    def _nodule_slice(self, row: LabelledRow, series: Any, box: Box, rng: np.random.Generator) -> int:
+        """Return the slice index of a row's nodule, or draw one where nodules of that lung lie.
+
+        Were a lung without a nodule shown at any height, the height alone would tell it from the others.
+        """
+        if row.slice_number >= 0:
+            first, last = series.instance_first, series.instance_last
+            return int(slice_index(row.slice_number, first, last, series.slices))
+        heights = self._heights[row.side]
+        height = rng.choice(heights) if len(heights) else rng.random()
+        return round(box[0] + height * (box[1] - box[0]))
 
 
 def joined(sentences: Sequence[str], rng: np.random.Generator | None = None, dropout: float = 0.0) -> str:
@@ -252,15 +274,10 @@ def _padded(
     return z0, z1, y0, y1, x0, x1
 
 
-def _nodule_slice(
-    row: LabelledRow, series: Any, box: Box, rng: np.random.Generator, config: AugmentConfig | None
-) -> int:
-    """Choose the slice index: the nodule's (in training, a few off), or any of a lung without one."""
-    if row.slice_number < 0:
-        return int(rng.integers(box[0], box[1]))
-    step = (series.instance_last - series.instance_first) / max(series.slices - 1, 1)
-    index = round((row.slice_number - series.instance_first) / step)
-    return index if config is None else index + int(rng.integers(-4, 5))
+def _jitter(largest: float, slices: int, rng: np.random.Generator) -> int:
+    """Draw a shift of a window of so many slices by up to `largest` slices, with its middle inside."""
+    most = round(min(largest, slices // 2 - 1))
+    return int(rng.integers(-most, most + 1))
 
 
 def retrieval_sample(task: str, rng: np.random.Generator) -> Sample:

@@ -1,6 +1,6 @@
 """Text transformer and its tokenizer (paper, Methods: Text transformer; Fig. 8d)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,10 @@ from m3fm.model.weights import listed
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """RoBERTa's special tokens, in its order: padding has id 1. The first token is the paper's <TASK>."""
+
+
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+"""Files by which a directory holds a tokenizer."""
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
@@ -54,7 +58,7 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
     The second are taken for RoBERTa's. Raises InputError where the directory holds none.
     """
-    with _refused(f"{directory} holds no tokenizer"):
+    with _refused(f"{directory} holds no tokenizer; set model.text.tokenizer to a directory of one"):
         if (directory / "tokenizer.json").is_file():
             return Tokenizer.from_file(str(directory / "tokenizer.json"))
         if (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
@@ -63,11 +67,44 @@ def load_tokenizer(directory: Path) -> Tokenizer:
             tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             tokenizer.decoder = decoders.ByteLevel()
             return with_markers(tokenizer)
+        if not _has_tokenizer(directory):
+            raise InputError(f"none of {', '.join(VOCABULARIES)}")  # transformers would make an empty one
         from transformers import AutoTokenizer
 
         fast = AutoTokenizer.from_pretrained(directory, local_files_only=True, use_fast=True)
         backend: Tokenizer = fast.backend_tokenizer
         return backend
+
+
+def tokenizer_for(text: TextConfig, sentences: Callable[[], Iterable[str]]) -> Tokenizer:
+    """Load the configured tokenizer, or else the pretrained encoder's own; without either, train one.
+
+    Raises InputError where a pretrained encoder has no tokenizer, or another one than is configured: its
+    weights would be those of other words. Raises InputError where the encoder has too few embeddings.
+    """
+    given, pretrained = text.tokenizer, text.pretrained
+    if pretrained is None:
+        tokenizer = train_tokenizer(sentences(), text.vocabulary) if given is None else load_tokenizer(given)
+    elif given is None:
+        tokenizer = load_tokenizer(pretrained)
+    else:
+        tokenizer = load_tokenizer(given)
+        if _has_tokenizer(pretrained) and load_tokenizer(pretrained).get_vocab() != tokenizer.get_vocab():
+            raise InputError(
+                f"the tokenizer in {given} is not that of the encoder in {pretrained}; leave out"
+                " model.text.tokenizer"
+            )
+    embeddings = encoder_config(text).get("vocab_size")
+    if isinstance(embeddings, int) and tokenizer.get_vocab_size() > embeddings:
+        raise InputError(
+            f"the tokenizer has {tokenizer.get_vocab_size()} tokens and the text encoder embeds {embeddings};"
+            " set model.text.tokenizer to the encoder's own"
+        )
+    return tokenizer
+
+
+def _has_tokenizer(directory: Path) -> bool:
+    return any((directory / name).is_file() for name in VOCABULARIES)
 
 
 def encoder_config(text: TextConfig) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from m3fm.core.ray import ray_cluster
 from m3fm.dataset.mqa import Mqa, corpus
 from m3fm.dataset.tables import SPLITS
 from m3fm.model.checkpoint import load_config
-from m3fm.model.text import load_tokenizer, train_tokenizer
+from m3fm.model.text import load_tokenizer, tokenizer_for
 from m3fm.privacy.pseudonyms import Salt
 from m3fm.tracking import runs
 from m3fm.training.checkpoints import Checkpoints
@@ -149,13 +149,11 @@ def _tokenizer(
     config: FinetuneConfig,
     pretrained: Path | None,
 ) -> Tokenizer:
-    """Load the checkpoint's tokenizer, which its text transformer needs; without one, load or train one."""
+    """Load the checkpoint's tokenizer, which its text transformer needs; without one, that of the model."""
     if pretrained is not None and (pretrained / "tokenizer.json").is_file():
         return load_tokenizer(pretrained)
-    if model.text.tokenizer is not None:
-        return load_tokenizer(model.text.tokenizer)
     texts = [*task.questions, *(sentence.format("") for sentence in task.clinical.values())]
-    return train_tokenizer([*corpus(config.optimizer.seed), *texts], model.text.vocabulary)
+    return tokenizer_for(model.text, lambda: [*corpus(config.optimizer.seed), *texts])
 
 
 def _seen(dataset: Path, cases: Sequence[Case], pretrained: Path | None) -> int:

@@ -23,7 +23,7 @@ from m3fm.core.errors import InputError
 from m3fm.core.tokens import encode
 from m3fm.model.checkpoint import load_model, save_model
 from m3fm.model.m3fm import M3FM
-from m3fm.model.text import TextTransformer, load_tokenizer
+from m3fm.model.text import TextTransformer, load_tokenizer, tokenizer_for, train_tokenizer
 
 ROBERTA = Path(__file__).parents[3] / "shared" / "data" / "roberta-base"
 TINY = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 96}
@@ -189,6 +189,50 @@ def test_tokenizer_of_roberta():
     assert mask.tolist() == padded["attention_mask"]
 
 
+@pytest.fixture
+def saved(tmp_path) -> Path:
+    """A tiny BERT and its tokenizer, as transformers saves them."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "lung", "##s", "?"]
+    (tmp_path / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path / "saved")
+    config = BertConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    BertModel(config).save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def train_none():
+    raise AssertionError("a tokenizer is trained")
+
+
+def test_a_pretrained_encoder_has_its_own_tokenizer(saved):
+    own = load_tokenizer(saved)
+    for given in (None, saved):
+        found = tokenizer_for(TextConfig(pretrained=saved, tokenizer=given), train_none)
+        assert found.get_vocab() == own.get_vocab()
+
+
+def test_a_pretrained_encoder_without_a_tokenizer_is_refused(saved):
+    for file in [*saved.glob("tokenizer*"), *saved.glob("vocab*"), *saved.glob("special*")]:
+        file.unlink()
+    with pytest.raises(InputError, match=f"{saved} holds no tokenizer; set model.text.tokenizer"):
+        tokenizer_for(TextConfig(pretrained=saved), train_none)
+
+
+def test_another_tokenizer_than_the_pretrained_encoder_s_is_refused(saved, tmp_path):
+    train_tokenizer(["a lung"], 262).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match="is not that of the encoder in"):
+        tokenizer_for(TextConfig(pretrained=saved, tokenizer=tmp_path), train_none)
+
+
+def test_a_tokenizer_with_more_tokens_than_embeddings_is_refused(saved, tmp_path):
+    train_tokenizer(["a lung"], 262).save(str(tmp_path / "tokenizer.json"))
+    given = BertConfig(vocab_size=100, hidden_size=8, num_attention_heads=1).to_dict()
+    with pytest.raises(InputError, match="tokens and the text encoder embeds 100"):
+        tokenizer_for(TextConfig(encoder=given, tokenizer=tmp_path), train_none)
+
+
 def test_tokenizer_of_another_encoder(tmp_path):
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "lung", "##s", "?"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
@@ -203,8 +247,6 @@ def test_tokenizer_of_another_encoder(tmp_path):
 
 
 def test_a_text_that_is_cut_keeps_its_end_or_not():
-    from m3fm.model.text import train_tokenizer
-
     tokenizer = train_tokenizer(["The patient is 56.0 years old."] * 3, 300)
     whole = tokenizer.encode("The patient is 56.0 years old.").ids
     closed, _ = encode(tokenizer, ["The patient is 56.0 years old."], 6)
