@@ -19,9 +19,15 @@ OBJECT_STORE_BYTES = 200_000_000
 """Large data go by path, never through Ray's object store."""
 LOOPBACK = ("127.", "localhost:")
 """How the addresses begin of clusters that listen on this machine's loopback alone."""
+TIMED_OUT = "timed out during startup"
+"""Words of Ray's error for processes that start slowly."""
 PREFIX = "m3fm-ray-"
 LONGEST_PARENT = 13
 """Ray adds up to 90 characters for its sockets, whose paths may have no more than 103 (macOS)."""
+
+
+class SlowStart(RuntimeError):
+    """Ray that did not start on a machine that is too busy."""
 
 
 @contextlib.contextmanager
@@ -60,8 +66,28 @@ def ray_cluster(cpus: int) -> Iterator[None]:
                 "_temp_dir": str(directory),
             }
         stack.callback(ray.shutdown)
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+        _start(options)
         yield
+
+
+def _start(options: dict[str, object]) -> None:
+    """Start Ray or connect to it; where a busy machine takes more than Ray's 30 seconds, try once more."""
+    import ray
+
+    for attempt in (1, 2):
+        try:
+            ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+            return
+        except Exception as error:  # Ray has no error of its own for this
+            if TIMED_OUT not in str(error):
+                raise
+            ray.shutdown()
+            if attempt == 2:
+                raise SlowStart(
+                    "Ray did not start within 30 seconds, twice: the machine is too busy, or out of memory;"
+                    " run the same command again when it is not, it resumes"
+                ) from error
+            print("m3fm: Ray starts slowly; starting it once more", file=sys.stderr, flush=True)
 
 
 def _check_answers(address: str) -> None:

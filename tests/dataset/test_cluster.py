@@ -66,6 +66,41 @@ def test_nothing_is_left_even_after_an_error_and_what_the_dead_left_is_removed(m
     assert not ray.is_initialized()
 
 
+def slow_starts(monkeypatch, times: int) -> None:
+    """Let Ray's start fail as it does on a busy machine; Ray's own wait is fixed at 30 seconds."""
+    import ray
+
+    start, left = ray.init, [None] * times
+
+    def init(**options: object) -> object:
+        if left:
+            left.pop()
+            raise Exception("The current node timed out during startup. This could happen because ...")
+        return start(**options)
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray, "init", init)
+
+
+def test_a_slow_start_is_tried_once_more(monkeypatch, capsys):
+    slow_starts(monkeypatch, 1)
+    with cluster.ray_cluster(1):
+        import ray
+
+        assert ray.cluster_resources()["CPU"] == 1
+    assert "starts slowly; starting it once more" in capsys.readouterr().err
+
+
+def test_a_machine_that_is_too_busy_is_said(monkeypatch):
+    slow_starts(monkeypatch, 2)
+    expected = pytest.raises(
+        cluster.SlowStart, match="too busy, or out of memory; run the same command again"
+    )
+    with expected, cluster.ray_cluster(1):
+        raise AssertionError("it started")
+    assert own_directories() == []
+
+
 def test_directory_is_short_wherever_temporary_files_are(monkeypatch, tmp_path):
     long = tmp_path / ("long" * 10)
     long.mkdir()
