@@ -105,9 +105,9 @@ def test_rows_are_exams_by_the_mapping(write):
     assert (source.name, source.test_only) == ("site-a", True)
     first, second, blank = source.exams()
     assert [(exam.patient_id, exam.timepoint, exam.study_uid) for exam in (first, second, blank)] == [
-        ("p1", 0, "1.1"),
-        ("p1", 1, "1.2"),
-        ("p2", 0, "1.3"),
+        ("P1", 0, "1.1"),
+        ("P1", 1, "1.2"),
+        ("P2", 0, "1.3"),
     ]
     assert first.elements == {
         **{"age": 66.0, "gender": "Female", "height": pytest.approx(60.0), "smoking_status": "Former"},
@@ -137,8 +137,8 @@ def test_numbers_of_visits_and_training_are_the_mappings(write):
     exams = [{**exam, "Visit": str(visit)} for exam, visit in zip(EXAMS, (3, 1, 2))]
     source = open_source("hospital", write(mapping, exams))
     assert not source.test_only
-    assert [(exam.patient_id, exam.timepoint) for exam in source.exams()] == [("p1", 1), ("p1", 3), ("p2", 2)]
-    with pytest.raises(InputError, match="Visit: a patient has two exams with one number"):
+    assert [(exam.patient_id, exam.timepoint) for exam in source.exams()] == [("P1", 1), ("P1", 3), ("P2", 2)]
+    with pytest.raises(InputError, match=r"line 3, visit: '1' is not the only row of its mrn and visit"):
         open_source("hospital", write(mapping, [{**exam, "Visit": "1"} for exam in EXAMS])).exams()
 
 
@@ -191,8 +191,8 @@ def test_a_bad_mapping_is_refused_by_name_with_what_is_allowed(write, mapping, m
         (0, "Sex", "X", r"exams\.csv, line 2, sex: 'X' is not one of M, F"),
         (1, "Age", "old", r"exams\.csv, line 3, age: 'old' is not a number"),
         (1, "Emph", "maybe", "'maybe' is not one of present, absent"),
-        (2, "MRN", "", r"exams\.csv, row 3, MRN: empty"),
-        (1, "Accession", "A1", "Accession: identifiers that several rows have: 1;"),
+        (2, "MRN", "", r"exams\.csv, line 4, mrn: the identifier is not complete: it is empty"),
+        (1, "Accession", "A1", "line 3, accession: the identifier is not the only row of its accession"),
     ],
 )
 def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
@@ -204,7 +204,7 @@ def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
 
 def test_what_is_missing_is_named(write, tmp_path):
     root = write()
-    with pytest.raises(InputError, match=r"row 1, Acc: not an exam of"):
+    with pytest.raises(InputError, match=r"line 2, acc: the identifier is not in .*exams\.csv"):
         open_source("hospital", write(nodules=[{**NODULES[0], "Acc": "A9"}])).exams()
     with pytest.raises(InputError, match=r"exams\.parquet has no column .*, sex,"):
         open_source("hospital", write(changed("table", to="exams.parquet"), [{"MRN": "1"}]))

@@ -1,7 +1,6 @@
 """MIDRC's tables: studies, elements, and the label of COVID-19 with its window of days."""
 
 import csv
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -77,10 +76,10 @@ def covid(root, **choices):
 def test_exams_are_studies_in_the_order_of_their_days(tmp_path):
     exams = open_source("midrc", write(tmp_path)).exams()
     assert [(exam.patient_id, exam.timepoint, exam.study_uid) for exam in exams] == [
-        ("c1", 0, "1.1"),
-        ("c1", 1, "1.2"),
-        ("c2", 0, "1.3"),
-        ("c2", 1, "1.4"),
+        ("C1", 0, "1.1"),
+        ("C1", 1, "1.2"),
+        ("C2", 0, "1.3"),
+        ("C2", 1, "1.4"),
     ]
     known = {"gender": "Male", "race": "black or African-American", "ethnic": "neither Hispanic nor Latino"}
     assert [exam.elements for exam in exams] == [{**known, "age": 62}, {**known, "age": 61}, {}, {}]
@@ -126,12 +125,12 @@ def test_sites_and_what_may_be_missing(tmp_path):
     source = open_source("midrc", root)
     assert not source.test_only
     assert [exam.covid19 for exam in source.exams()] == [None]
-    assert [source.site(SimpleNamespace(patient_id=case)) for case in ("c1", "c2")] == ["midrc-7", "midrc"]
+    assert [source.site(case) for case in ("C1", "C2")] == ["midrc-7", "midrc"]
 
 
 def test_series_that_would_be_kept(tmp_path):
     rows = open_source("midrc", write(tmp_path)).listing()
-    assert rows["patient"].to_pylist() == ["c1"] * 4
+    assert rows["patient"].to_pylist() == ["C1"] * 4
     assert rows["study"].to_pylist() == ["1.1"] * 4
     assert decide(rows, 64).to_pylist() == ["kept", "too_few_slices", "localizer", "not_ct"]
 
