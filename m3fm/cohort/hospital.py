@@ -22,7 +22,7 @@ from m3fm.cohort.dicom_folder import listing_of_headers
 from m3fm.cohort.keys import Link
 from m3fm.cohort.mapping import FINDINGS, UNITS, YES_NO, Column, RiskColumns, read_mapping
 from m3fm.cohort.source import images_below, listing_digest
-from m3fm.cohort.tables import DAYS_AROUND, DIAMETERS_MM, Table, find_columns
+from m3fm.cohort.tables import DAYS, DAYS_AROUND, DIAMETERS_MM, Table, find_columns
 from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest
 
@@ -292,7 +292,6 @@ def _element(table: Table, element: Element, column: Column) -> list[Value | Non
 
 
 def _risks(table: Table, columns: RiskColumns) -> list[Risk | None]:
-    days = (
-        table.integers(column.lower(), DAYS_AROUND) for column in (columns.event_days, columns.followup_days)
-    )
-    return [labels.risk(event, followup, 0) for event, followup in zip(*days)]
+    events = table.integers(columns.event_days.lower(), DAYS_AROUND)  # an event may be before the scan
+    followups = table.integers(columns.followup_days.lower(), DAYS)
+    return [labels.risk(event, followup, 0) for event, followup in zip(events, followups)]

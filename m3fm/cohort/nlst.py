@@ -140,6 +140,9 @@ class NlstSource:
             for name, columns in _EXTRAS.items()
             if find_table(self.tables, FILES[name], f"{name}.csv").is_file()
         }
+        for table in (self._screen, self._prsn):
+            if not len(table):
+                raise InputError(f"{table.path} has no rows: put the trial's there")
         self._pids = self._prsn.patients("pid")
         self._prsn.check_unique(self._pids, "pid")
         self._exam_keys = _exam_keys(self._screen)
@@ -192,7 +195,7 @@ class NlstSource:
                     study_uid=studies.get(key),
                     elements=people[pid].elements_at(timepoint),
                     findings=labels.findings(codes[key]) if read and (codes[key] or clear) else {},
-                    nodules=nodules[key] if read else [],
+                    nodules=sorted(nodules[key], key=lambda nodule: nodule.number) if read else [],
                     risks=people[pid].risks_at(timepoint),
                     cancer_side=people[pid].cancer_side,
                     covid19=covid.get(key),

@@ -150,7 +150,7 @@ def records(patients: int) -> list[ExamRecord]:
 
 @dataclass
 class Chests:
-    """A source of `patients` patients below `root`; `orphans` of a hundred rows of its table link to nothing."""
+    """A source of `patients` patients below `root`; of a table's 100 rows, `orphans` link to nothing."""
 
     root: Path
     patients: int
@@ -180,7 +180,7 @@ class Chests:
 
 
 def examine_with_faults(name: str, uid: str, files: Sequence[Path], *more: object) -> str:
-    """Examine a series as curation does, but fail at those of the strangers: one raises, one ends its process."""
+    """Examine a series as curation does, but raise at the one stranger's and die at the other's."""
     patient = files[0].parent.name
 
     def fail(*args: object) -> None:
