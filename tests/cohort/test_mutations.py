@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from written_tables import Sheet, Sheets, columns_of, hospital_sheets, nlst_sheets, read, write
+from written_tables import Sheet, Sheets, hospital_sheets, nlst_sheets, read, write
 
 from m3fm.core.errors import InputError
 
 NLST, HOSPITAL = nlst_sheets(), hospital_sheets()
-IDENTIFIERS = ("pid", "MRN", "Accession")
-NOT_RETYPED = ("cen", "Study UID", "MRN", "To cancer")
+IDENTIFIERS = ("pid", "mrn", "accession")
+NOT_RETYPED = ("cen", "study uid", "mrn", "to cancer")
 """Columns in which another number is another dataset: nothing contradicts it."""
 
 Spoil = Callable[[Sheet, int, int], Sheet]
@@ -28,7 +28,7 @@ def of_identifier(change: Callable[[str], str], everywhere: bool) -> Spoil:
     """Change one cell of a column of identifiers, or all of them."""
 
     def spoil(sheet: Sheet, row: int, column: int) -> Sheet:
-        places = columns_of(sheet, IDENTIFIERS)
+        places = [place for place, name in enumerate(sheet.names) if name.strip().lower() in IDENTIFIERS]
         place = places[column % len(places)]
         for number in range(len(sheet.rows)) if everywhere else (row,):
             sheet = sheet.with_cell(number, place, change(sheet.rows[number][place]))
@@ -96,7 +96,7 @@ def retype_number(form: str) -> Spoil:
     def spoil(sheet: Sheet, row: int, column: int) -> Sheet:
         for place in range(column, len(sheet.names)):
             text = sheet.rows[row][place]
-            if text.replace(".", "", 1).isdecimal() and sheet.names[place] not in NOT_RETYPED:
+            if text.replace(".", "", 1).isdecimal() and sheet.names[place].strip().lower() not in NOT_RETYPED:
                 return sheet.with_cell(row, place, form.format(text, text.replace(".", ",")))
         return sheet
 

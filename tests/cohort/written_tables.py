@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -143,8 +142,3 @@ def read(kind: str, root: Path) -> list[ExamRecord]:
     exams = source.exams()
     check_links(source.links(), CurateConfig().max_unlinked, SALT)
     return exams
-
-
-def columns_of(sheet: Sheet, names: Sequence[str]) -> list[int]:
-    """Return the places of columns."""
-    return [place for place, name in enumerate(sheet.names) if name in names]
