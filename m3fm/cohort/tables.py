@@ -25,7 +25,7 @@ Limits = tuple[float, float]
 
 NOT_KNOWN = r"(?:\.[A-Za-z]?)?"
 """An empty cell, or one of SAS's special missing values: `.`, `.M` missing, `.N` not applicable, ..."""
-NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 """A number, with a decimal point."""
 IDENTIFIERS = frozenset(
     {

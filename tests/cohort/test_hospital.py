@@ -222,3 +222,84 @@ def test_columns_that_are_not_mapped_change_nothing_but_the_digest(write):
     assert again.exams() == exams
     assert again.digest() != digest
     assert not any("Doe" in str(exam) for exam in exams)
+
+
+@pytest.mark.parametrize("form", ["{}.0", "00{}", "'{}", " {} "])
+def test_nodules_are_linked_to_exams_that_are_spelled_otherwise(write, form):
+    mapping = changed("exam", to="Accession")
+    exams = [{**exam, "Accession": str(1001 + row)} for row, exam in enumerate(EXAMS)]
+    nodules = [{**nodule, "Acc": form.format(1001)} for nodule in NODULES]
+    expected = open_source("hospital", write()).exams()
+    assert open_source("hospital", write(mapping, exams, nodules)).exams() == expected
+
+
+def test_two_spellings_of_a_patient_are_refused(write):
+    exams = [{**EXAMS[0], "MRN": "P1 "}, {**EXAMS[1], "MRN": "p1"}, EXAMS[2]]
+    with pytest.raises(InputError, match=r"line 3, mrn: the identifier is not spelled as in an earlier row"):
+        open_source("hospital", write(exams=exams))
+
+
+def test_a_table_of_nodules_without_rows_is_refused(write, tmp_path):
+    root = write()
+    (tmp_path / "nodules.csv").write_text("Acc,Lobe,Type,Diameter,Image,New\n")
+    with pytest.raises(InputError, match=r"nodules\.csv has no rows: add them, or leave the table out"):
+        open_source("hospital", root).exams()
+
+
+def test_a_report_that_denies_the_nodules_of_its_exam_is_refused(write):
+    exams = [{**EXAMS[0], "Nodule": "no"}, *EXAMS[1:]]
+    with pytest.raises(InputError, match=r"line 2, nodule: 'no' is not what the table of nodules says"):
+        open_source("hospital", write(exams=exams)).exams()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("To cancer", "44000", "line 2, to cancer: '44000' is not a number from -10000 to 10000"),
+        ("Followed", "-5", "line 2, followed: '-5' is not a number from 0 to 10000"),
+        ("Followed", "inf", "line 2, followed: 'inf' is not a number"),
+        ("Age", "6600", "line 2, age: '6600' is not a number from 0 to 220"),
+        ("Report", "IV", "line 2, report: 'IV' is not a category"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_refused(write, column, value, message):
+    with pytest.raises(InputError, match=message):
+        open_source("hospital", write(exams=[{**EXAMS[0], column: value}, *EXAMS[1:]])).exams()
+
+
+def parquet(write, tmp_path, **columns):
+    """Write the exams as parquet with other columns, and read them."""
+    root = write(changed("table", to="exams.parquet"))
+    table = pd.DataFrame(EXAMS).assign(**{name: pd.Series(values) for name, values in columns.items()})
+    table.to_parquet(tmp_path / "exams.parquet")
+    return open_source("hospital", root).exams()
+
+
+def test_types_of_parquet_are_those_of_text(write, tmp_path):
+    expected = open_source("hospital", write()).exams()
+    ages = {"Age": [float(exam["Age"]) if exam["Age"] else None for exam in EXAMS]}
+    assert parquet(write, tmp_path, **ages) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"Age": [[66.0], [67.0], None]}, "row 1, age: a list is not a cell; flatten it"),
+        ({"Age": [66.0, float("inf"), None]}, "row 2, age: 'inf' is not a number"),
+        ({"Age": [66.0, -67.0, None]}, "row 2, age: '-67' is not a number from 0 to 220"),
+        ({"MRN": [1e300, 1.0, 2.0]}, r"row 1, mrn: the identifier is not complete"),
+        ({"age": [66.0, 67.0, None]}, "line 1, age: 2 columns have this name"),
+    ],
+)
+def test_cells_of_parquet_are_refused_by_row_and_column(write, tmp_path, columns, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        parquet(write, tmp_path, **columns)
+    assert "exams.parquet" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_parquet_is_refused(write, tmp_path):
+    root = write(changed("table", to="exams.parquet"))
+    (tmp_path / "exams.parquet").write_text("MRN,Age\n")
+    with pytest.raises(InputError, match=r"exams\.parquet cannot be read as parquet"):
+        open_source("hospital", root)

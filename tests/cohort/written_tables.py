@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.labels import SIDES
 from m3fm.cohort.source import open_source
 from m3fm.config.sections import CurateConfig, SimulateConfig
 from m3fm.dataset.links import check_links
@@ -142,3 +143,10 @@ def read(kind: str, root: Path) -> list[ExamRecord]:
     exams = source.exams()
     check_links(source.links(), CurateConfig().max_unlinked, SALT)
     return exams
+
+
+def cancer_sheets(participant: str) -> Sheets:
+    """Return NLST's table of cancers with one of a participant, of no known side."""
+    places = [column for side in SIDES.values() for column in side]
+    names = ["pid", "candx_days", *places]
+    return {"tables/canc.csv": Sheet(names, [[participant, "800", *("0" for _ in places)]])}
