@@ -91,14 +91,13 @@ def headers(scratch: Path) -> dict[str, dict[str, Callable[[], Any]]]:
     """Return the tasks that read headers, each by `m3fm.ct.tags` and by pydicom alone."""
     series, dataset = scratch / "series", scratch / "examined"
     config, salt = CurateConfig(), Salt("for the benchmark")
-    source = DicomFolder(series, config.labels)
 
     def curated() -> None:
         shutil.rmtree(dataset, ignore_errors=True)
         (dataset / examine.WORK / "seen").mkdir(parents=True)
         (dataset / "volumes").mkdir()
         for uid, files in index([series]).items():
-            status = examine.examine("0", uid, files, [], {}, source, dataset, config, salt)
+            status = examine.examine("0", uid, files, [], {}, dataset, config, salt)
             assert status == "kept", examine.read_record(dataset, "0")
 
     def by_pydicom(task: Callable[[], Any]) -> Any:

@@ -22,6 +22,7 @@ import pyarrow as pa
 from m3fm.clinical.elements import ELEMENTS
 from m3fm.clinical.records import ExamRecord, Nodule, Risk
 from m3fm.clinical.tasks import BOXES, SCREENING, TASKS
+from m3fm.cohort.keys import Link
 from m3fm.config.presets import TINY_SCALES
 from m3fm.config.sections import CurateConfig
 from m3fm.core.artifacts import seal
@@ -75,9 +76,13 @@ class Trial:
     def __init__(self, series: int) -> None:
         self.series = series
 
-    def site(self, series: Series) -> str:
+    def site(self, patient: str) -> str:
         """Return one of 33 centres."""
-        return f"trial-{int(series.patient_id) % 33}"
+        return f"trial-{int(patient or 0) % 33}"
+
+    def links(self) -> list[Link]:
+        """Return nothing: there are no tables."""
+        return []
 
     def image_paths(self) -> Iterable[Path]:
         """Return no path."""
@@ -139,7 +144,7 @@ class Trial:
             reason = "" if number % 10 else "gap"
             detail = "" if number % 10 else f"6.00 mm after slice {number % 90}, usually 2.00"
             geometry = replace(GEOMETRY, gaps=int(bool(reason)))
-            record = examine.make_record(scan, self.site(scan), salt, reason, detail, boxes, geometry, HU)
+            record = examine.make_record(scan, salt, reason, detail, boxes, geometry, HU)
             if not reason:
                 record |= {"volume": "volumes/one.npy", "digest": text_digest(scan.series_uid)}
             yield record
@@ -196,7 +201,7 @@ def build(dataset: Path, series: int) -> str:
     write_volume(dataset / "volumes" / "one.npy", np.zeros(SHAPE, np.int16))
     records = list(source.records(salt))
     made = time.monotonic()
-    counts, leaks = write_tables(dataset, source, records, CurateConfig(), salt)
+    counts, leaks = write_tables(dataset, source, source.exams(), records, CurateConfig(), salt)
     seal(dataset, "dataset.json", {"counts": counts, "source": source.name, "config": ""})
     written = time.monotonic()
     for seen in source.seen():

@@ -46,6 +46,11 @@ class Element:
     phrase: str = ""
     """Name of the disease, the cancer or the relative in a question."""
 
+    @property
+    def possible(self) -> tuple[float, float]:
+        """Range of numbers that are no slip of the point or of a column, wider than `bounds`."""
+        return (0.0, 2 * self.bounds[1])
+
 
 def _number(
     name: str,

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.keys import Link, normal
 from m3fm.cohort.source import listing_digest
 from m3fm.core.errors import InputError
 from m3fm.core.files import files_below
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """Beginning of the SOP class UIDs of all secondary captures (screenshots)."""
@@ -34,12 +34,16 @@ class DicomFolder:
             raise InputError(f"{root} is not a folder; pass the folder that holds the DICOM files")
         self.root = root
 
-    def site(self, series: "Series") -> str:
+    def site(self, patient: str) -> str:
         """Return "external"; headers are not trusted to name the institution."""
         return "external"
 
     def exams(self) -> list[ExamRecord]:
         """Return an empty list: without tables no exam is known."""
+        return []
+
+    def links(self) -> list[Link]:
+        """Return an empty list: without tables nothing is linked."""
         return []
 
     def image_paths(self) -> Iterable[Path]:
@@ -72,7 +76,7 @@ def listing_of_headers(paths: Iterable[Path]) -> "pa.Table":
             {
                 "series": uid,
                 "study": study,
-                "patient": str(header.get("PatientID") or study),
+                "patient": normal(str(header.get("PatientID") or study)),
                 "modality": str(header.get("Modality") or "") or None,
                 "capture": str(header.get("SOPClassUID")).startswith(SECONDARY_CAPTURE),
                 "localizer": "LOCALIZER" in kinds,

@@ -2,13 +2,15 @@
 
 The folder holds mapping.yaml, the table of exams (CSV or parquet) that it names, the table of nodules if one
 is mapped, and the images. `m3fm.cohort.mapping` documents the mapping. Columns that it does not name are not
-read, so names and dates do not enter the program.
+read, so names and dates do not enter the program. Patients and exams are linked by `m3fm.cohort.keys.normal`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -17,9 +19,10 @@ from m3fm.clinical.records import ExamRecord, Nodule, Risk
 from m3fm.clinical.tasks import LUNGS, TASKS
 from m3fm.cohort import labels
 from m3fm.cohort.dicom_folder import listing_of_headers
+from m3fm.cohort.keys import Link
 from m3fm.cohort.mapping import FINDINGS, UNITS, YES_NO, Column, RiskColumns, read_mapping
 from m3fm.cohort.source import images_below, listing_digest
-from m3fm.cohort.tables import Table
+from m3fm.cohort.tables import DAYS, DAYS_AROUND, DIAMETERS_MM, Table, find_columns
 from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest
 
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 T = TypeVar("T")
 
 MAPPING = "mapping.yaml"
+MOST_SLICES = 100_000
+"""Largest InstanceNumber of a nodule's slice."""
+EXACT = 2**53
+"""Largest number up to which a float holds every whole number."""
 
 
 class HospitalSource:
@@ -47,20 +53,23 @@ class HospitalSource:
         self.name, self.test_only = self.mapping.name, self.mapping.test_only
         self.simulated = False
         mapping = self.mapping
-        keys = [mapping.patient_id, mapping.study_uid, mapping.timepoint, mapping.exam]
+        keys = [mapping.patient_id, mapping.study_uid, mapping.exam]
         columns = [*mapping.elements.values(), *mapping.labels.values()]
         columns += [mapping.cancer_side] if mapping.cancer_side else []
         days = [day for risk in mapping.risks.values() for day in (risk.event_days, risk.followup_days)]
-        self._exams = self._table(mapping.table, keys, columns, days)
-        self._require_identifiers(self._exams, mapping.patient_id)
+        self._exams = self._table(mapping.table, keys, columns, [mapping.timepoint, *days])
+        self._patients = self._exams.patients(mapping.patient_id.lower())
         for key in (mapping.study_uid, mapping.exam):
             if key:
-                self._require_identifiers(self._exams, key)
-                self._require_unique(key)
+                self._exams.check_unique(self._exams.identifiers(key.lower()), key.lower())
 
-    def site(self, series: "Series") -> str:
+    def site(self, patient: str) -> str:
         """Return the name that the mapping states."""
         return self.name
+
+    def links(self) -> list[Link]:
+        """Return an empty list: a nodule without an exam is refused."""
+        return []
 
     def exams(self) -> list[ExamRecord]:
         """Return an exam for every row of the table, in the order of patient and timepoint."""
@@ -73,11 +82,20 @@ class HospitalSource:
         }
         risks = {name: _risks(table, columns) for name, columns in mapping.risks.items()}
         sides = _optional(table, mapping.cancer_side, {side: side for side in (*LUNGS, "both")})
-        studies = table.texts(mapping.study_uid.lower()) if mapping.study_uid else [None] * len(table.cells)
+        studies: Sequence[str | None] = [None] * len(table)
+        if mapping.study_uid:
+            studies = table.uids(mapping.study_uid.lower())
         nodules = self._nodules()
+        if "nodule_presence" in findings:
+            denied = [
+                bool(listed) and present is False
+                for listed, present in zip(nodules, findings["nodule_presence"])
+            ]
+            column = mapping.labels["nodule_presence"].column.lower()
+            table.refuse(column, denied, "what the table of nodules says, which lists some of the exam")
         categories = self._lung_rads(nodules)
         records = []
-        for row, (patient, timepoint) in enumerate(zip(self._patients(), self._timepoints())):
+        for row, (patient, timepoint) in enumerate(zip(self._patients, self._timepoints())):
             found = {
                 name: int(value) for name, values in findings.items() if (value := values[row]) is not None
             }
@@ -114,50 +132,35 @@ class HospitalSource:
         return listing_of_headers(self.image_paths())
 
     def _table(
-        self, name: str, keys: Sequence[str | None], columns: Sequence[Column], days: Sequence[str] = ()
+        self,
+        name: str,
+        keys: Sequence[str | None],
+        columns: Sequence[Column],
+        others: Sequence[str | None] = (),
     ) -> Table:
         """Read the mapped columns of a table; cells that the mapping calls missing become empty."""
-        wanted = {key.lower() for key in (*keys, *days) if key}
+        identifying = {key.lower() for key in keys if key}
+        wanted = identifying | {name.lower() for name in others if name}
         wanted |= {column.column.lower() for column in columns}
         wanted |= {column.age_column.lower() for column in columns if column.age_column}
-        path = self.root / name
-        table = _read_parquet(path, wanted) if path.suffix == ".parquet" else Table.read(path, wanted)
+        path, read = self.root / name, _read_parquet if name.endswith(".parquet") else Table.read
+        table = read(path, sorted(wanted), identifying=identifying)
+        if not len(table):
+            raise InputError(f"{path} has no rows: add them, or leave the table out of {MAPPING}")
         missing = {text.lower() for text in self.mapping.missing}
         cells = table.cells.apply(lambda column: column.mask(column.str.lower().isin(missing), ""))
-        return Table(path, cells)
-
-    def _require_identifiers(self, table: Table, column: str) -> None:
-        """Raise InputError where a row has no identifier."""
-        for row, text in enumerate(table.texts(column.lower())):
-            if not text:
-                raise InputError(
-                    f"{table.path}, row {row + 1}, {column}: empty; every row needs an identifier"
-                )
-
-    def _require_unique(self, column: str) -> None:
-        """Raise InputError where two exams have the same identifier."""
-        again = [text for text, count in Counter(self._exams.texts(column.lower())).items() if count > 1]
-        if again:
-            raise InputError(
-                f"{self._exams.path}, {column}: identifiers that several rows have: {len(again)};"
-                " give each exam one row"
-            )
-
-    def _patients(self) -> list[str]:
-        return self._exams.texts(self.mapping.patient_id.lower())
+        return Table(path, cells, identifying)
 
     def _timepoints(self) -> list[int]:
         """Return the mapped numbers; without a mapping, count each patient's exams from 0."""
         if self.mapping.timepoint:
             numbers = self._exams.keys(self.mapping.timepoint.lower(), range(100))
-            if len(set(zip(self._patients(), numbers))) < len(numbers):
-                raise InputError(
-                    f"{self._exams.path}, {self.mapping.timepoint}: a patient has two exams with one number"
-                )
+            keys = [self.mapping.patient_id.lower(), self.mapping.timepoint.lower()]
+            self._exams.check_unique(zip(self._patients, numbers), *keys)
             return numbers
         seen: Counter[str] = Counter()
         numbers = []
-        for patient in self._patients():
+        for patient in self._patients:
             numbers.append(seen[patient])
             seen[patient] += 1
         return numbers
@@ -167,14 +170,14 @@ class HospitalSource:
         column = self.mapping.labels.get("lung_rads")
         if column is None:
             return [None] * len(nodules)
-        categories = map(labels.lung_rads, self._exams.texts(column.column.lower()))
+        categories = self._exams.lung_rads(column.column.lower())
         return [category if found or category == 1 else None for category, found in zip(categories, nodules)]
 
     def _nodules(self) -> list[list[Nodule]]:
         """Return each exam's nodules, in the table's order; raises InputError where one has no exam."""
         mapped, exam = self.mapping.nodules, self.mapping.exam
         if mapped is None or exam is None:
-            return [[] for _ in self._exams.cells.index]
+            return [[] for _ in self._patients]
         named = (mapped.lobe, mapped.attenuation, mapped.margin, mapped.new)
         counted = (mapped.long_mm, mapped.short_mm, mapped.slice_number)
         table = self._table(mapped.table, [mapped.exam], [c for c in (*named, *counted) if c])
@@ -184,22 +187,23 @@ class HospitalSource:
             for column, task in zip(named, tasks)
         )
         new = _optional(table, mapped.new, YES_NO)
-        long_mm, short_mm, slices = (
-            table.numbers(column.column.lower()) if column else [None] * len(table.cells)
-            for column in counted
+        unknown: list[Any] = [None] * len(table)
+        long_mm, short_mm = (
+            table.numbers(column.column.lower(), DIAMETERS_MM) if column else unknown
+            for column in counted[:2]
         )
-        exams = {name: row for row, name in enumerate(self._exams.texts(exam.lower()))}
+        slices = unknown
+        if mapped.slice_number:
+            slices = table.integers(mapped.slice_number.column.lower(), (0, MOST_SLICES))
+        exams = {name: row for row, name in enumerate(self._exams.identifiers(exam.lower()))}
+        names = table.identifiers(mapped.exam.lower())
+        table.refuse(mapped.exam.lower(), [name not in exams for name in names], f"in {self._exams.path}")
         found: dict[int, list[Nodule]] = defaultdict(list)
-        for row, name in enumerate(table.texts(mapped.exam.lower())):
-            if name not in exams:
-                raise InputError(
-                    f"{table.path}, row {row + 1}, {mapped.exam}: not an exam of {self._exams.path}"
-                )
-            slice_number = slices[row]
+        for row, name in enumerate(names):
             nodule = Nodule(
                 number=len(found[exams[name]]) + 1,
                 lobe=lobes[row],
-                slice_number=None if slice_number is None else int(slice_number),
+                slice_number=slices[row],
                 long_mm=long_mm[row],
                 short_mm=short_mm[row],
                 margin=margins[row],
@@ -207,23 +211,47 @@ class HospitalSource:
                 new=bool(new[row]),
             )
             found[exams[name]].append(nodule)
-        return [found[row] for row in range(len(self._exams.cells))]
+        return [found[row] for row in range(len(self._exams))]
 
 
-def _read_parquet(path: Path, wanted: set[str]) -> Table:
+def _read_parquet(path: Path, wanted: Sequence[str], identifying: Collection[str]) -> Table:
     """Read columns of a parquet file as text; `wanted` and the names in the table are in lower case."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not path.is_file():
         raise InputError(f"{path} is missing: put the table there")
     try:
-        cells = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
-    cells.columns = cells.columns.str.strip().str.lower()
-    absent = sorted(wanted - set(cells.columns))
-    if absent:
-        raise InputError(f"{path} has no column {', '.join(absent)}: deliver the table with it")
-    cells = cells[sorted(wanted)]
-    return Table(path, cells.astype(object).where(cells.notna(), "").astype(str))
+    names = [name.strip().lower() for name in table.column_names]
+    cells = {}
+    for name, place in find_columns(path, names, wanted).items():
+        values = table.column(place).to_pylist()
+        for row, value in enumerate(values, 1):
+            if not isinstance(value, _CELLS):
+                raise InputError(
+                    f"{path}, row {row}, {name}: a {type(value).__name__} is not a cell; flatten it"
+                )
+        cells[name] = pd.Series(map(_text, values), dtype=object)
+    frame = pd.DataFrame(cells, dtype=object)
+    return Table(
+        path, frame.set_axis([f"row {row}" for row in range(1, len(frame) + 1)], axis=0), identifying
+    )
+
+
+_CELLS = (str, int, float, Decimal, date, type(None))
+"""Types of cells, bool (an int) and datetime (a date) included."""
+
+
+def _text(value: object) -> str:
+    """Return a cell as text; whole numbers without a fraction, as integers beside empty cells are floats."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return str(int(value))
+    return str(value).strip()
 
 
 def _known(columns: Mapping[str, list[T | None]], row: int) -> dict[str, T]:
@@ -238,7 +266,7 @@ def _texts(table: Table, column: Column, allowed: Mapping[str, T]) -> list[T | N
 
 
 def _optional(table: Table, column: Column | None, allowed: Mapping[str, T]) -> list[T | None]:
-    return _texts(table, column, allowed) if column else [None] * len(table.cells)
+    return _texts(table, column, allowed) if column else [None] * len(table)
 
 
 def _element(table: Table, element: Element, column: Column) -> list[Value | None]:
@@ -246,13 +274,16 @@ def _element(table: Table, element: Element, column: Column) -> list[Value | Non
     match element.kind:
         case "number":
             factor = UNITS.get((element.unit, column.unit), 1.0)
-            numbers = table.numbers(column.column.lower())
+            low, high = element.possible
+            numbers = table.numbers(column.column.lower(), (low / factor, high / factor))
             return [None if number is None else number * factor for number in numbers]
         case "category":
             return _texts(table, column, {str(value): value for value in element.codes.values()})
         case "relative":
             return list(_texts(table, column, YES_NO))
-    ages = table.numbers(column.age_column.lower()) if column.age_column else [None] * len(table.cells)
+    ages: Sequence[float | None] = [None] * len(table)
+    if column.age_column:
+        ages = table.numbers(column.age_column.lower(), element.possible)
     answers = _texts(table, column, YES_NO)
     return [
         None if had is None else NEVER if not had else AGE_UNKNOWN if age is None else age
@@ -261,5 +292,6 @@ def _element(table: Table, element: Element, column: Column) -> list[Value | Non
 
 
 def _risks(table: Table, columns: RiskColumns) -> list[Risk | None]:
-    days = (table.integers(column.lower()) for column in (columns.event_days, columns.followup_days))
-    return [labels.risk(event, followup, 0) for event, followup in zip(*days)]
+    events = table.integers(columns.event_days.lower(), DAYS_AROUND)  # an event may be before the scan
+    followups = table.integers(columns.followup_days.lower(), DAYS)
+    return [labels.risk(event, followup, 0) for event, followup in zip(events, followups)]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.keys import Link, normal, plain
 from m3fm.cohort.source import images_below, listing_digest
 from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 COLLECTION = "nlst"
 LOCALIZER = "^[0-2],[OD][PS]L,"
@@ -53,9 +53,13 @@ class IdcSource:
                 f"{self.index} is missing: it comes with the package idc-index-data ({INDEX} in its folder)"
             )
 
-    def site(self, series: "Series") -> str:
+    def site(self, patient: str) -> str:
         """Return "nlst"; IDC does not publish the centres."""
         return COLLECTION
+
+    def links(self) -> list[Link]:
+        """Return an empty list: the index is one table."""
+        return []
 
     def exams(self) -> list[ExamRecord]:
         """Return an exam without labels for every patient and screening year with an original CT series."""
@@ -65,7 +69,13 @@ class IdcSource:
         original = pc.and_(pc.equal(rows["Modality"], "CT"), pc.is_null(rows["analysis_result_id"]))
         found = rows.filter(original).select(["PatientID", "StudyInstanceUID", "SeriesDescription"])
         studies: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for patient, study, description in zip(*(column.to_pylist() for column in found.columns)):
+        for name, uid, description in zip(*(column.to_pylist() for column in found.columns)):
+            patient, study = normal(name or ""), plain(uid or "")
+            if not patient or not study:
+                raise InputError(
+                    f"{self.index}: a CT series has an empty PatientID or StudyInstanceUID; use the index as"
+                    " it is published"
+                )
             year = (description or "")[:1]
             if year not in ("0", "1", "2"):
                 raise InputError(
@@ -124,7 +134,17 @@ class IdcSource:
             raise InputError(f"{self.index} is not an index of IDC ({reason}); pass {INDEX}") from error
         if absent:
             raise InputError(f"{self.index} has no column {', '.join(sorted(absent))}; pass IDC's {INDEX}")
-        return pq.read_table(self.index, columns=list(COLUMNS), filters=[("collection_id", "==", COLLECTION)])
+        texts = {name: pa.string() for name in COLUMNS} | {"instanceCount": pa.int64()}
+        try:
+            table = pq.read_table(
+                self.index, columns=list(COLUMNS), filters=[("collection_id", "==", COLLECTION)]
+            )
+            return table.select(COLUMNS).cast(pa.schema([(name, texts[name]) for name in COLUMNS]))
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"{self.index} has columns of other types than IDC's ({reason}); pass IDC's {INDEX}"
+            ) from error
 
 
 def installed_index() -> Path:

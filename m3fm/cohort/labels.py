@@ -95,7 +95,7 @@ _NAMED = re.compile(
     r"LUNG[\s-]*RADS\W*(?:(?:VERSION|V)?\s*(?:1\.[01]|2022)\W*)?"
     r"(?:(?:ASSESSMENT|CATEGORY|SCORE|CLASSIFICATION|IS|OF|THE)\b\W*)*([0-4])(?:[ABX]?S?)\b(?!\.\d)"
 )
-_BARE = re.compile(r"\s*([0-4])[ABX]?S?\s*")
+_BARE = re.compile(r"\s*([0-4])(?:\.0+|[ABX]?S?)\s*")
 
 
 def lung_rads(text: str) -> int | None:

@@ -13,7 +13,8 @@ ct_series_file  [the whole table; for m3fm cohort] series_uid, imaging_studies.s
 
 An exam is an imaging study. Its COVID-19 label comes from RT-PCR and rapid antigen tests (paper, Results:
 Multimodal multitask datasets) near the scan; how near is a choice (`LabelConfig`), because the paper does not
-state it. The case's covid19_positive, which means ever positive, is not used.
+state it. The case's covid19_positive, which means ever positive, is not used. Cases and studies are linked by
+`m3fm.cohort.keys.normal`.
 """
 
 import re
@@ -22,11 +23,12 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from m3fm.clinical.elements import Value
+from m3fm.clinical.elements import ELEMENTS, Value
 from m3fm.clinical.records import ExamRecord
 from m3fm.cohort import labels
+from m3fm.cohort.keys import Link
 from m3fm.cohort.source import images_below, listing_digest
-from m3fm.cohort.tables import Table
+from m3fm.cohort.tables import DAYS, DAYS_AROUND, Table
 from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest, files_below
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 NOT_REPORTED: dict[str, None] = {"Not Reported": None}
 SEX = {"Female": "Female", "Male": "Male", **NOT_REPORTED}
@@ -56,7 +57,13 @@ CATEGORIES = {"gender": ("sex", SEX), "race": ("race", RACE), "ethnic": ("ethnic
 """Columns of case.tsv and the values of their texts, by element."""
 RESULTS = {"Positive": True, "Negative": False, "Indeterminate": None, **NOT_REPORTED}
 METHODS = {"RT-PCR": True, "Rapid antigen test": True, **NOT_REPORTED}
-DAYS = re.compile(r"-?\d+(?:\.0+)?")
+DAY = re.compile(r"-?\d+(?:\.0+)?")
+CASE = "cases.submitter_id"
+MEASUREMENT = (
+    "measurement",
+    (CASE, "test_name", "test_method", "test_result_text", "test_days_from_index"),
+)
+"""The table of tests, and its columns."""
 
 Days = tuple[list[int], list[int]]
 """Days from a scan to the positive and to the negative tests."""
@@ -81,26 +88,40 @@ class MidrcSource:
         self._case = self._table("case", ("submitter_id",), person)
         self._study = self._table(
             "imaging_study",
-            ("submitter_id", "cases.submitter_id", "study_uid"),
+            ("submitter_id", CASE, "study_uid"),
             (
                 *("age_at_imaging", "days_to_study"),
                 *("days_from_study_to_pos_covid_test", "days_from_study_to_neg_covid_test"),
             ),
         )
-        self._case.check_unique("submitter_id")
-        self._study.check_unique("submitter_id")
-        self._study.check_unique("study_uid")
-        sites = zip(self._case.texts("submitter_id"), self._case.optional("site_id"))
-        self._sites = {case: f"midrc-{site}" for case, site in sites if site}
+        self._measurement = self._table(*MEASUREMENT) if self._has("measurement") else None
+        case, study = self._case, self._study
+        self._cases = case.patients("submitter_id")
+        case.check_unique(self._cases, "submitter_id")
+        self._studies, self._of_case = study.identifiers("submitter_id"), study.identifiers(CASE)
+        study.check_unique(self._studies, "submitter_id")
+        study.check_unique(study.identifiers("study_uid"), "study_uid")
+        known = set(self._cases)
+        study.refuse(CASE, [name not in known for name in self._of_case], "in case.tsv")
+        sites = zip(self._cases, case.optional("site_id"))
+        self._sites = {name: f"midrc-{site}" for name, site in sites if site}
 
-    def site(self, series: "Series") -> str:
+    def site(self, patient: str) -> str:
         """Return the contributing site, as case.tsv numbers it."""
-        return self._sites.get(series.patient_id, self.name)
+        return self._sites.get(patient, self.name)
+
+    def links(self) -> list[Link]:
+        """Return the link of the tests to their cases."""
+        table = self._measurement
+        if table is None:
+            return []
+        keys = [(name,) for name in table.identifiers(CASE)]
+        return [table.link("measurement", keys, "case", [(name,) for name in self._cases])]
 
     def exams(self) -> list[ExamRecord]:
         """Return an exam for every imaging study, by patient and day; a patient's exams count from 0."""
         people, tests = self._people(), self._tests()
-        studies = sorted(zip(self._study.texts("cases.submitter_id"), self._days(), self._rows()))
+        studies = sorted(zip(self._of_case, self._days(), self._rows()))
         records, number = [], dict.fromkeys(people, 0)
         for case, (_, day), (uid, age, positive, negative) in studies:
             if day is not None:
@@ -132,19 +153,20 @@ class MidrcSource:
         """Return every series of ct_series_file.tsv; raises InputError where its study is unknown."""
         from m3fm.cohort.selection import listing
 
-        link = "imaging_studies.submitter_id"
+        column = "imaging_studies.submitter_id"
         table = self._table(
-            "ct_series_file", ("series_uid", link, "modality", "number_of_instances"), ("image_type",)
+            "ct_series_file", ("series_uid", column, "modality", "number_of_instances"), ("image_type",)
         )
-        uids = dict(zip(self._study.texts("submitter_id"), self._study.texts("study_uid")))
-        cases = dict(zip(self._study.texts("submitter_id"), self._study.texts("cases.submitter_id")))
-        table.refuse(link, [study not in cases for study in table.texts(link)], "in imaging_study.tsv")
+        studies = table.identifiers(column)
+        uids = dict(zip(self._studies, self._study.uids("study_uid")))
+        cases = dict(zip(self._studies, self._of_case))
+        table.refuse(column, [study not in cases for study in studies], "in imaging_study.tsv")
         kinds = [kind.upper() for kind in table.optional("image_type")]
         return listing(
             {
-                "series": table.texts("series_uid"),
-                "study": [uids[study] for study in table.texts(link)],
-                "patient": [cases[study] for study in table.texts(link)],
+                "series": table.uids("series_uid"),
+                "study": [uids[study] for study in studies],
+                "patient": [cases[study] for study in studies],
                 "modality": [modality.upper() or None for modality in table.texts("modality")],
                 "localizer": ["LOCALIZER" in kind for kind in kinds],
                 "reformat": ["REFORMATTED" in kind for kind in kinds],
@@ -155,15 +177,16 @@ class MidrcSource:
     def _table(self, name: str, columns: Collection[str], optional: Collection[str] = ()) -> Table:
         return Table.read(self.tables / f"{name}.tsv", columns, optional, separator="\t")
 
+    def _has(self, name: str) -> bool:
+        return (self.tables / f"{name}.tsv").is_file()
+
     def _people(self) -> dict[str, dict[str, Value]]:
-        """Return the elements of every case; raises InputError where a study's case is not in case.tsv."""
-        case, link = self._case, "cases.submitter_id"
-        known = set(case.texts("submitter_id"))
-        self._study.refuse(link, [name not in known for name in self._study.texts(link)], "in case.tsv")
-        people: dict[str, dict[str, Value]] = {name: {} for name in case.texts("submitter_id")}
+        """Return the elements of every case."""
+        case = self._case
+        people: dict[str, dict[str, Value]] = {name: {} for name in self._cases}
         columns: dict[str, list[float | None] | list[str | None]] = {}
         if "age_at_index" in case.cells:
-            columns["age"] = case.numbers("age_at_index")
+            columns["age"] = case.numbers("age_at_index", ELEMENTS["age"].possible)
         for element, (column, values) in CATEGORIES.items():
             if column in case.cells:
                 columns[element] = case.named(column, values)
@@ -176,34 +199,32 @@ class MidrcSource:
     def _days(self) -> list[tuple[bool, int | None]]:
         """Return each study's day from the index event, as a key that sorts known days first."""
         given = "days_to_study" in self._study.cells
-        days = self._study.integers("days_to_study") if given else [None] * len(self._study.cells)
+        days = self._study.integers("days_to_study", DAYS_AROUND) if given else [None] * len(self._study)
         return [(day is None, day) for day in days]
 
     def _rows(self) -> list[tuple[str, float | None, list[int], list[int]]]:
         """Return UID, age, and days to the positive and the negative tests of each study."""
         study = self._study
-        blank: list[float | None] = [None] * len(study.cells)
-        ages = study.numbers("age_at_imaging") if "age_at_imaging" in study.cells else blank
+        ages: list[float | None] = [None] * len(study)
+        if "age_at_imaging" in study.cells:
+            ages = study.numbers("age_at_imaging", ELEMENTS["age"].possible)
         positive, negative = (
             _day_lists(study, f"days_from_study_to_{result}_covid_test") for result in ("pos", "neg")
         )
-        return list(zip(study.texts("study_uid"), ages, positive, negative))
+        return list(zip(study.uids("study_uid"), ages, positive, negative))
 
     def _tests(self) -> dict[str, Days]:
         """Return the days of each case's tests from the index event; none without measurement.tsv."""
         found: dict[str, Days] = defaultdict(lambda: ([], []))
-        if not (self.tables / "measurement.tsv").is_file():
+        table = self._measurement
+        if table is None:
             return found
-        table = self._table(
-            "measurement",
-            ("cases.submitter_id", "test_name", "test_method", "test_result_text", "test_days_from_index"),
-        )
         rows = zip(
-            table.texts("cases.submitter_id"),
+            table.identifiers(CASE),
             table.texts("test_name"),
             table.named("test_method", METHODS),
             table.named("test_result_text", RESULTS),
-            table.integers("test_days_from_index"),
+            table.integers("test_days_from_index", DAYS_AROUND),
         )
         for case, test, trusted, positive, day in rows:
             if test.upper() == "COVID-19" and trusted and positive is not None and day is not None:
@@ -216,6 +237,6 @@ def _day_lists(table: Table, column: str) -> list[list[int]]:
     cells = [re.split(r"[\s,;|]+", text.strip("[] ")) for text in table.optional(column)]
     cells = [[day for day in days if day] for days in cells]
     if column in table.cells:
-        bad = [not all(DAYS.fullmatch(day) for day in days) for days in cells]
+        bad = [not all(DAY.fullmatch(day) and abs(float(day)) <= DAYS[1] for day in days) for days in cells]
         table.refuse(column, bad, "a list of days")
     return [[int(float(day)) for day in days] for days in cells]

@@ -3,7 +3,10 @@
 CSV tables are below `tables`, DICOM files below `images`. The tables prsn, screen, ctab and ctabc are
 required; canc (for cancers that prsn lacks), ct_image (studies and series), covid and lungrads (not in NLST)
 are optional. An exam is a row of screen. Names of files and columns are in any case, and files may keep the
-names of the archive, as in nlst_564_ct_ab_20191001.csv.
+names of the archive, as in nlst_564_ct_ab_20191001.csv. Participants are linked by `m3fm.cohort.keys.normal`.
+
+An exam without a row in ctab has none of the findings if prsn calls its result negative (scr_iso 1), or if
+prsn lacks the result and ctab has rows of other exams. It is unknown if the result is abnormal (3 or 4).
 """
 
 from collections import defaultdict
@@ -15,8 +18,9 @@ from typing import TYPE_CHECKING
 from m3fm.clinical.elements import AGE_UNKNOWN, ELEMENTS, Element, Value
 from m3fm.clinical.records import ExamRecord, Nodule, Risk
 from m3fm.cohort import labels
+from m3fm.cohort.keys import Link
 from m3fm.cohort.source import images_below, listing_digest
-from m3fm.cohort.tables import Table, find_table
+from m3fm.cohort.tables import DAYS, DIAMETERS_MM, SLICES, Table, find_table
 from m3fm.core.artifacts import is_simulated
 from m3fm.core.errors import InputError
 from m3fm.core.files import file_digest, files_below
@@ -25,18 +29,25 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 ExamKey = tuple[str, int]
 """Participant and study year."""
 
 YEARS_OF_STUDY = range(3)
 """Screening took place in the study years 0, 1 and 2."""
+ABNORMALITY_CODES = {code: code for code in range(51, 66)}
+"""Codes of abnormalities (sct_ab_desc)."""
 ABNORMALITIES = range(1000)
 """Range of the numbers of abnormalities in an exam."""
 NON_DIAGNOSTIC = 3
 """Code of ctdxqual for an unreadable exam: an abnormality that its report lacks may still be present."""
 SLICE_MISSING = 999
+CLEAR = 1
+"""Result of an exam (scr_iso) without any abnormality."""
+ABNORMAL = (3, 4)
+"""Results of an exam with significant abnormalities, which ctab then lists."""
+RESULTS = tuple(f"scr_iso{year}" for year in YEARS_OF_STUDY)
+ICD10 = r"[A-Za-z]\d[\dA-Za-z]\.?[\dA-Za-z]{0,4}"
 
 FILES = {
     "prsn": "prsn",
@@ -63,6 +74,16 @@ _ABNORMALITY_COLUMNS = (
     *(*_EXAM, "sct_ab_num", "sct_ab_desc", "sct_slice_num", "sct_epi_loc"),
     *("sct_long_dia", "sct_perp_dia", "sct_margins", "sct_pre_att"),
 )
+
+
+_EXTRAS: dict[str, tuple[str, ...]] = {
+    "canc": ("pid", "candx_days", *_LOCATIONS),
+    "ct_image": (*_EXAM, "studyuid"),
+    "covid": (*_EXAM, "result"),
+    "lungrads": (*_EXAM, "lung_rads"),
+}
+"""Columns of the tables that may be missing."""
+COVID_RESULTS: dict[str, int | None] = {"Positive": 1, "Negative": 0, "Indeterminate": None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,38 +132,70 @@ class NlstSource:
         self.root = root
         self.simulated = is_simulated(root)
         self._screen = self._table("screen", (*_EXAM, "ctdxqual"))
-        self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen",))
+        self._prsn = self._table("prsn", _PERSON_COLUMNS, optional=("cen", *RESULTS))
         self._ctab = self._table("ctab", _ABNORMALITY_COLUMNS)
         self._ctabc = self._table("ctabc", (*_EXAM, "sct_ab_num", "sct_ab_preexist"))
-        self._screen.check_unique(*_EXAM)
-        self._prsn.check_unique("pid")
-        self._ctab.check_unique(*_EXAM, "sct_ab_num")
-        centres = self._prsn.texts("cen") if "cen" in self._prsn.cells else []
+        self._extras = {
+            name: self._table(name, columns)
+            for name, columns in _EXTRAS.items()
+            if find_table(self.tables, FILES[name], f"{name}.csv").is_file()
+        }
+        for table in (self._screen, self._prsn):
+            if not len(table):
+                raise InputError(f"{table.path} has no rows: put the trial's there")
+        self._pids = self._prsn.patients("pid")
+        self._prsn.check_unique(self._pids, "pid")
+        self._exam_keys = _exam_keys(self._screen)
+        self._screen.check_unique(self._exam_keys, *_EXAM)
+        known = set(self._pids)
+        self._screen.refuse("pid", [pid not in known for pid, _ in self._exam_keys], "in prsn.csv")
+        self._numbered = _numbered(self._ctab)
+        self._ctab.check_unique(self._numbered, *_EXAM, "sct_ab_num")
         self._centres = {
-            pid: f"nlst-{centre}" for pid, centre in zip(self._prsn.texts("pid"), centres) if centre
+            pid: f"nlst-{centre}" for pid, centre in zip(self._pids, self._prsn.optional("cen")) if centre
         }
 
-    def site(self, series: "Series") -> str:
+    def site(self, patient: str) -> str:
         """Return the participant's centre, as prsn.csv numbers it."""
-        return self._centres.get(series.patient_id, self.name)
+        return self._centres.get(patient, self.name)
+
+    def links(self) -> list[Link]:
+        """Return the links to screen and prsn, and those from an abnormal result to its rows in ctab."""
+        of_exams = {"ctab": self._ctab, "ctabc": self._ctabc, **self._extras}
+        canc = of_exams.pop("canc", None)
+        found = [
+            table.link(name, _exam_keys(table), "screen", self._exam_keys) for name, table in of_exams.items()
+        ]
+        if canc is not None:
+            pids = [(pid,) for pid in canc.identifiers("pid")]
+            found.append(canc.link("canc", pids, "prsn", [(pid,) for pid in self._pids]))
+        results, reported = self._results(), {(pid, year) for pid, year, _ in self._numbered}
+        explained = [
+            key
+            for key, read in zip(self._exam_keys, self._read())
+            if key in reported or not read or results.get(key) not in ABNORMAL
+        ]
+        return [*found, self._screen.link("screen", self._exam_keys, "ctab", explained)]
 
     def exams(self) -> list[ExamRecord]:
         """Return every exam of screen.csv, in the order of participant and year."""
         people = self._people()
         codes, nodules = self._abnormalities()
         studies, covid, lung_rads = self._studies(), self._covid(), self._lung_rads()
+        results, some = self._results(), not codes.keys().isdisjoint(self._exam_keys)
         records = []
-        for key, quality in sorted(zip(_exam_keys(self._screen), self._screen.integers("ctdxqual"))):
+        for key, read in sorted(zip(self._exam_keys, self._read())):
             pid, timepoint = key
-            read = quality != NON_DIAGNOSTIC
+            result = results.get(key)
+            clear = result == CLEAR or (some and result not in ABNORMAL)
             records.append(
                 ExamRecord(
                     patient_id=pid,
                     timepoint=timepoint,
                     study_uid=studies.get(key),
                     elements=people[pid].elements_at(timepoint),
-                    findings=labels.findings(codes[key]) if read else {},
-                    nodules=nodules[key] if read else [],
+                    findings=labels.findings(codes[key]) if read and (codes[key] or clear) else {},
+                    nodules=sorted(nodules[key], key=lambda nodule: nodule.number) if read else [],
                     risks=people[pid].risks_at(timepoint),
                     cancer_side=people[pid].cancer_side,
                     covid19=covid.get(key),
@@ -168,16 +221,13 @@ class NlstSource:
         table = self._table(
             "ct_image", ("pid", "studyuid", "seriesinstanceuids", "numberimages"), ("imageclass", "imagetype")
         )
-        blank = [""] * len(table.cells)
-        classes, types = (
-            table.texts(name) if name in table.cells else blank for name in ("imageclass", "imagetype")
-        )
+        classes, types = (table.optional(name) for name in ("imageclass", "imagetype"))
         return listing(
             {
-                "series": table.texts("seriesinstanceuids"),
-                "study": table.texts("studyuid"),
-                "patient": table.texts("pid"),
-                "modality": ["CT"] * len(blank),
+                "series": table.uids("seriesinstanceuids"),
+                "study": table.uids("studyuid"),
+                "patient": table.identifiers("pid"),
+                "modality": ["CT"] * len(table),
                 "localizer": [
                     code in ("0", "0.0") or "LOCALIZER" in kind.upper() or "TOP" in kind.upper()
                     for code, kind in zip(classes, types)
@@ -190,20 +240,28 @@ class NlstSource:
     def _table(self, name: str, columns: Collection[str], optional: Collection[str] = ()) -> Table:
         return Table.read(find_table(self.tables, FILES[name], f"{name}.csv"), columns, optional)
 
-    def _table_if_there(self, name: str, columns: Collection[str]) -> Table | None:
-        there = find_table(self.tables, FILES[name], f"{name}.csv").is_file()
-        return self._table(name, columns) if there else None
+    def _read(self) -> list[bool]:
+        """Return whether each exam could be read."""
+        return [quality != NON_DIAGNOSTIC for quality in self._screen.integers("ctdxqual")]
+
+    def _results(self) -> dict[ExamKey, int | None]:
+        """Return the result of each exam as prsn has it; none without its columns."""
+        return {
+            (pid, year): result
+            for year, column in enumerate(RESULTS)
+            if column in self._prsn.cells
+            for pid, result in zip(self._pids, self._prsn.integers(column))
+        }
 
     def _people(self) -> dict[str, _Person]:
-        """Return the screened participants; raises InputError where one is not in prsn.csv."""
-        screened = self._screen.cells["pid"]
-        absent = ~screened.isin(self._prsn.cells["pid"])
-        self._screen.refuse("pid", absent, "in prsn.csv")
-        prsn = self._prsn.where(self._prsn.cells["pid"].isin(screened))
+        """Return the screened participants."""
+        screened = {pid for pid, _ in self._exam_keys}
+        prsn = self._prsn.where([pid in screened for pid in self._pids])
+        pids = prsn.identifiers("pid")
         values = {element.name: _values(prsn, element) for element in ELEMENTS.values()}
-        scans = [prsn.integers(f"scr_days{year}") for year in YEARS_OF_STUDY]
-        followup, death = (prsn.integers(f"{name}_days") for name in ("fup", "death"))
-        causes, cancers = prsn.texts("dcficd"), self._cancers(prsn)
+        scans = [prsn.integers(f"scr_days{year}", DAYS) for year in YEARS_OF_STUDY]
+        followup, death = (prsn.integers(f"{name}_days", DAYS) for name in ("fup", "death"))
+        causes, cancers = prsn.matching("dcficd", ICD10, "a code of ICD-10"), self._cancers(prsn, pids)
         return {
             pid: _Person(
                 elements={
@@ -218,19 +276,20 @@ class NlstSource:
                     causes[row], death[row], self.choices.cardiovascular_icd10
                 ),
             )
-            for row, pid in enumerate(prsn.texts("pid"))
+            for row, pid in enumerate(pids)
         }
 
-    def _cancers(self, prsn: Table) -> list[tuple[int | None, str | None]]:
+    def _cancers(self, prsn: Table, pids: list[str]) -> list[tuple[int | None, str | None]]:
         """Return day and lung of each participant's first lung cancer: from prsn, or else from canc."""
         first: dict[str, tuple[int, str | None]] = {}
-        canc = self._table_if_there("canc", ("pid", "candx_days", *_LOCATIONS))
+        canc = self._extras.get("canc")
         if canc is not None:
-            for pid, day, side in zip(canc.texts("pid"), canc.integers("candx_days"), _sides(canc)):
+            days = canc.integers("candx_days", DAYS)
+            for pid, day, side in zip(canc.identifiers("pid"), days, _sides(canc)):
                 if day is not None and (pid not in first or day < first[pid][0]):
                     first[pid] = (day, side)
-        from_canc = [first.get(pid, (None, None)) for pid in prsn.texts("pid")]
-        from_prsn = zip(prsn.integers("candx_days"), _sides(prsn))
+        from_canc = [first.get(pid, (None, None)) for pid in pids]
+        from_prsn = zip(prsn.integers("candx_days", DAYS), _sides(prsn))
         return [
             (other[0] if day is None else day, side or other[1])
             for (day, side), other in zip(from_prsn, from_canc)
@@ -240,24 +299,24 @@ class NlstSource:
         """Return the codes of the abnormalities in each exam's report, and its nodules."""
         ctab, new = self._ctab, self._new_abnormalities()
         columns = zip(
-            _exam_keys(ctab),
-            ctab.keys("sct_ab_num", ABNORMALITIES),
-            ctab.integers("sct_ab_desc"),
-            ctab.integers("sct_slice_num"),
+            self._numbered,
+            ctab.coded("sct_ab_desc", ABNORMALITY_CODES),
+            ctab.integers("sct_slice_num", SLICES),
             ctab.coded("sct_epi_loc", {**labels.LOBES, 8: None}),
-            ctab.numbers("sct_long_dia"),
-            ctab.numbers("sct_perp_dia"),
+            ctab.numbers("sct_long_dia", DIAMETERS_MM),
+            ctab.numbers("sct_perp_dia", DIAMETERS_MM),
             ctab.coded("sct_margins", labels.MARGINS),
             ctab.coded("sct_pre_att", labels.ATTENUATIONS),
         )
         codes: dict[ExamKey, list[int]] = defaultdict(list)
         nodules: dict[ExamKey, list[Nodule]] = defaultdict(list)
-        for key, number, code, slice_number, lobe, long_mm, short_mm, margin, attenuation in columns:
+        for numbered, code, slice_number, lobe, long_mm, short_mm, margin, attenuation in columns:
+            pid, year, number = numbered
             if code is None:
                 continue
-            codes[key].append(code)
+            codes[pid, year].append(code)
             if code in labels.NODULES:
-                nodules[key].append(
+                nodules[pid, year].append(
                     Nodule(
                         number=number,
                         lobe=lobe,
@@ -266,7 +325,7 @@ class NlstSource:
                         short_mm=short_mm,
                         margin=margin,
                         attenuation=attenuation,
-                        new=(*key, number) in new,
+                        new=numbered in new,
                     )
                 )
         return codes, nodules
@@ -274,42 +333,50 @@ class NlstSource:
     def _new_abnormalities(self) -> set[tuple[str, int, int]]:
         """Return the abnormalities that a comparison did not find in earlier exams."""
         preexisted = self._ctabc.coded("sct_ab_preexist", {1: False, 2: True})
-        rows = zip(_exam_keys(self._ctabc), self._ctabc.keys("sct_ab_num", ABNORMALITIES), preexisted)
-        return {(*key, number) for key, number, before in rows if before is False}
+        numbered = _numbered(self._ctabc)
+        self._ctabc.check_consistent(numbered, preexisted, "sct_ab_preexist")
+        return {key for key, before in zip(numbered, preexisted) if before is False}
 
     def _studies(self) -> dict[ExamKey, str]:
         """Return the StudyInstanceUID of each exam whose series are all of one study."""
-        table = self._table_if_there("ct_image", (*_EXAM, "studyuid"))
+        table = self._extras.get("ct_image")
         found: dict[ExamKey, set[str]] = defaultdict(set)
         if table is not None:
-            for key, uid in zip(_exam_keys(table), table.texts("studyuid")):
+            keys, uids = _exam_keys(table), table.uids("studyuid")
+            studies = [uid or key for uid, key in zip(uids, keys)]
+            table.check_consistent(studies, [pid for pid, _ in keys], "pid")
+            for key, uid in zip(keys, uids):
                 found[key].add(uid)
         return {key: next(iter(uids)) for key, uids in found.items() if len(uids) == 1}
 
     def _covid(self) -> dict[ExamKey, int]:
         """Return 1 for each exam with a positive test, 0 with only negative ones."""
-        table = self._table_if_there("covid", (*_EXAM, "result"))
+        table = self._extras.get("covid")
         found: dict[ExamKey, int] = {}
         if table is not None:
-            for key, result in zip(_exam_keys(table), table.texts("result")):
-                if result.lower() in ("positive", "negative"):
-                    found[key] = max(found.get(key, 0), int(result.lower() == "positive"))
+            for key, positive in zip(_exam_keys(table), table.named("result", COVID_RESULTS)):
+                if positive is not None:
+                    found[key] = max(found.get(key, 0), positive)
         return found
 
     def _lung_rads(self) -> dict[ExamKey, int]:
         """Return the category that each exam's report states, 1 to 4."""
-        table = self._table_if_there("lungrads", (*_EXAM, "lung_rads"))
+        table = self._extras.get("lungrads")
         if table is None:
             return {}
-        texts = table.texts("lung_rads")
-        categories = [labels.lung_rads(text) for text in texts]
-        unclear = [text[:1].isdigit() and text[:1] not in "01234" for text in texts]
-        table.refuse("lung_rads", unclear, "a category, 0 to 4X, or a report's text")
-        return {key: category for key, category in zip(_exam_keys(table), categories) if category is not None}
+        keys, categories = _exam_keys(table), table.lung_rads("lung_rads")
+        table.check_consistent(keys, categories, "lung_rads")
+        return {key: category for key, category in zip(keys, categories) if category is not None}
 
 
 def _exam_keys(table: Table) -> list[ExamKey]:
-    return list(zip(table.texts("pid"), table.keys("study_yr", YEARS_OF_STUDY)))
+    return list(zip(table.identifiers("pid"), table.keys("study_yr", YEARS_OF_STUDY)))
+
+
+def _numbered(table: Table) -> list[tuple[str, int, int]]:
+    """Return exam and number of each abnormality."""
+    numbers = table.keys("sct_ab_num", ABNORMALITIES)
+    return [(*key, number) for key, number in zip(_exam_keys(table), numbers)]
 
 
 def _sides(table: Table) -> list[str | None]:
@@ -324,9 +391,9 @@ def _sides(table: Table) -> list[str | None]:
 def _values(prsn: Table, element: Element) -> list[Value | None]:
     """Return an element's values, one per participant."""
     if element.kind == "number":
-        return list(prsn.numbers(element.columns[0]))
+        return list(prsn.numbers(element.columns[0], element.possible))
     values = prsn.coded(element.columns[0], element.codes)
     if element.kind != "diagnosis":
         return values
-    ages = prsn.numbers(element.columns[1])
+    ages = prsn.numbers(element.columns[1], element.possible)
     return [age if age is not None and value == AGE_UNKNOWN else value for value, age in zip(values, ages)]

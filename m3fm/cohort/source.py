@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from m3fm.clinical.records import ExamRecord
+from m3fm.cohort.keys import Link
 from m3fm.core.errors import InputError
 from m3fm.core.files import files_below, text_digest
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from m3fm.config.sections import LabelConfig
-    from m3fm.ct.volume import Series
 
 KINDS = {
     "nlst": "m3fm.cohort.nlst:NlstSource",
@@ -44,12 +44,19 @@ class Source(Protocol):
     simulated: bool
     """Whether the images are drawn phantoms: results on them do not hold for patients."""
 
-    def site(self, series: "Series") -> str:
-        """Return the institution at which a series was acquired."""
+    def site(self, patient: str) -> str:
+        """Return the institution of a patient of the tables; of any other, what is known of all."""
         ...
 
     def exams(self) -> list[ExamRecord]:
-        """Return every exam of the tables; a series without an exam has no labels."""
+        """Return every exam of the tables; a series without an exam has no labels.
+
+        Patients have the normal form of `m3fm.cohort.keys`. Reads and checks every table.
+        """
+        ...
+
+    def links(self) -> list[Link]:
+        """Return how many rows of each table link to a row of another."""
         ...
 
     def image_paths(self) -> Iterable[Path]:
@@ -84,6 +91,12 @@ def images_below(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: put the DICOM there")
     return files_below(folder)
+
+
+def images_digest(images: Iterable[Path]) -> str:
+    """Return the SHA-256 of the images' paths, sizes and times of change, in any order."""
+    stats = ((path.as_posix(), path.stat()) for path in images)
+    return text_digest("\n".join(sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)))
 
 
 def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] = ()) -> str:

@@ -92,6 +92,9 @@ class CurateConfig(Config):
     """Fraction of patients in the validation split, in each stratum of events."""
     test_fraction: Fraction = 0.3
     """Fraction of patients in the test split, in each stratum of events; the rest is for training."""
+    max_unlinked: Fraction = 0.01
+    """Largest fraction of a table's rows that may link to no row of another table, as a finding of an exam
+    that is not listed does; they are counted, and more of them refuse the source."""
     labels: LabelConfig = LabelConfig()
     """Definitions of events."""
     regions: RegionsConfig = RegionsConfig()

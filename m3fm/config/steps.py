@@ -42,6 +42,8 @@ class Step:
 
 SIMULATE = Step("simulate", ("simulate",), ("m3fm.simulate",))
 CURATE = Step("curate", ("curate",), ("m3fm.dataset.curate", "m3fm.cohort"))
+EXAMINE = Step("examine", (), ("m3fm.dataset.curate",))
+"""The part of curation that reads images; it does not depend on the tables."""
 VALIDATE = Step("validate", (), ("m3fm.dataset.validate",))
 PRETRAIN = Step("pretrain", ("model", "pretrain", "launch.precision"), ("m3fm.training.pretrain",))
 TRAIN = Step("train", ("model", "train", "launch.precision"), ("m3fm.training.multitask",))

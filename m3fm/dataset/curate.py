@@ -1,9 +1,11 @@
 """From a source of exams to a dataset: one Ray task per series, then the tables.
 
-A series is kept, or rejected for a named reason; none is lost. What an interrupted run has done is not done
-again: every series leaves a record beside the volumes until the tables are written. The dataset depends on
-the source, the configuration, the salt and this code, not on the number of workers or the order of their
-work. It is not written where anything that the source says of its patients is found in it.
+All tables of the source are read and checked before any image. A series is kept, or rejected for a named
+reason; none is lost. What an interrupted run has done is not done again: every series leaves a record beside
+the volumes until the tables are written. The records depend on the images alone, so a table that is corrected
+meanwhile changes none. The dataset depends on the source, the configuration, the salt and this code, not on
+the number of workers or the order of their work. It is not written where anything that the source says of its
+patients is found in it.
 """
 
 import logging
@@ -19,13 +21,13 @@ from typing import Any
 
 from m3fm.clinical.records import ExamRecord
 from m3fm.clinical.tasks import SCREENING
-from m3fm.cohort.source import Source
+from m3fm.cohort.source import Source, images_digest
 from m3fm.cohort.splits import patient_strata, split_patients
 from m3fm.config.sections import CurateConfig
-from m3fm.config.steps import CURATE
+from m3fm.config.steps import CURATE, EXAMINE
 from m3fm.core.artifacts import seal, written_whole
 from m3fm.core.errors import InputError
-from m3fm.core.files import to_json, write_json
+from m3fm.core.files import text_digest, to_json, write_json
 from m3fm.core.progress import tracked
 from m3fm.core.ray import ray_cluster
 from m3fm.ct import masks
@@ -35,6 +37,7 @@ from m3fm.ct.plausible import HuFigures
 from m3fm.ct.unread import Unread, count_beside, find_unread, reasons_of
 from m3fm.dataset import examine
 from m3fm.dataset.examine import CRASHED, WORK
+from m3fm.dataset.links import check_links, check_spellings, check_studies, counts_of_links
 from m3fm.dataset.tables import (
     SCHEMA_VERSION,
     SPLITS,
@@ -58,6 +61,9 @@ FILES_PER_TASK = 2000
 SHARP_KERNEL = re.compile(r"BONE|LUNG|EDGE|DETAIL|\b[BIQ][A-Z]?[5-9]\d|FC[58]\d|FC3[01]|^[DEL]$")
 """Reconstruction kernels for lung and bone, as GE, Siemens, Toshiba and Philips name them."""
 
+OF_TABLES = frozenset({"labels", "max_unlinked", "seed", "test_fraction", "val_fraction"})
+"""Fields of the configuration that change the tables alone, and no record of a series."""
+
 Call = tuple[Any, ...]
 
 
@@ -65,11 +71,14 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     """Write the dataset of a source to `out`, all of it or nothing, with `workers` processes.
 
     The salt of all hashes is the environment's. Raises InputError where that is not the configured one, where
-    the source has no series, where TotalSegmentator is asked for and not there, and where the dataset would
-    identify its patients. After an interruption, the same call resumes.
+    rows of the source's tables link to nothing, where the source has no series, where TotalSegmentator is
+    asked for and not there, and where the dataset would identify its patients. After an interruption, the
+    same call resumes.
     """
     config = with_fingerprint(config)
     salt = check_fingerprint(config.salt_fingerprint)
+    listed = source.exams()
+    check_links(source.links(), config.max_unlinked, salt)
     inputs = CURATE.depends_on(None, source=source.digest(), config=config.digest())
     if config.regions.source == "totalsegmentator":
         masks.check_totalsegmentator()
@@ -77,10 +86,10 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     with written_whole(out, resume=True) as partial:
         if done.is_dir() and not (partial / WORK).exists():
             done.rename(partial / WORK)  # it ended between its last two steps
-        _start(partial, inputs)
+        _start(partial, _images(source, config))
         names, files = _examine_all(source, partial, config, workers, salt)
         records = [examine.read_record(partial, name) for name in sorted(names)]
-        counts, leaks = write_tables(partial, source, records, config, salt)
+        counts, leaks = write_tables(partial, source, listed, records, config, salt)
         manifest = {
             "schema_version": SCHEMA_VERSION,
             "source": {"name": source.name, "digest": inputs["source"], "simulated": source.simulated},
@@ -102,8 +111,14 @@ def curate(source: Source, out: Path, config: CurateConfig, workers: int) -> Non
     shutil.rmtree(done)
 
 
+def _images(source: Source, config: CurateConfig) -> dict[str, Any]:
+    """Return what the records depend on: the images, the code, and the fields that no table needs."""
+    chosen = to_json(config.model_dump(mode="json", exclude=set(OF_TABLES)))
+    return EXAMINE.depends_on(None, images=images_digest(source.image_paths()), config=text_digest(chosen))
+
+
 def _start(partial: Path, inputs: dict[str, Any]) -> None:
-    """Make a new start, unless what an interrupted run left is of the same inputs."""
+    """Make a new start, unless what an interrupted run left is of the same images."""
     asked = partial / WORK / "inputs.json"
     if not asked.is_file() or asked.read_text() != to_json(inputs):
         shutil.rmtree(partial)
@@ -133,7 +148,6 @@ def _examine_all(
             segmentations = _gathered(
                 "looking for segmentations", "segmented series", masks.find_segmentations, paths, workers
             )
-        shared = ray.put(source)
         beside = {} if config.keep_incomplete else count_beside(unread.values())
         calls: list[Call] = [
             (
@@ -142,7 +156,6 @@ def _examine_all(
                 sorted(files),
                 sorted(segmentations.get(uid, ())),
                 beside.get(uid, {}),
-                shared,
                 partial,
                 config,
                 salt,
@@ -160,7 +173,7 @@ def _examine_all(
                     if not examine.seen_path(partial, name).is_file():
                         examine.remember(partial, name, files, salt)
                     record = examine.make_record(
-                        scan, "", salt, CRASHED, detail, {}, Geometry(files=len(files)), HuFigures()
+                        scan, salt, CRASHED, detail, {}, Geometry(files=len(files)), HuFigures()
                     )
                     write_json(examine.record_path(partial, name), record)
                     counts["rejected"] += 1
@@ -239,14 +252,30 @@ def _unordered(function: Any, calls: Iterable[Call], at_once: int) -> Iterator[t
 
 
 def write_tables(
-    partial: Path, source: Source, records: list[Record], config: CurateConfig, salt: Salt
+    partial: Path,
+    source: Source,
+    listed: list[ExamRecord],
+    records: list[Record],
+    config: CurateConfig,
+    salt: Salt,
 ) -> tuple[dict[str, Any], Leaks]:
     """Write the five tables; gives the manifest's counts, and what the source's tables must not leak.
 
-    `records` are those of all series.
+    `listed` are the exams of the source's tables, and `records` those of all series.
     """
-    leaks = Leaks(salt)
-    exams, exam_of = _exams(source, records, salt, leaks)
+    exams = [_exam(source, record, salt) for record in listed]
+    tables = list(exams)
+    check_spellings(records, tables)
+    others = check_studies(records, tables, config.max_unlinked)
+    leaks, site = _leaks(listed, salt), {exam.patient: exam.site for exam in tables}
+    exam_of = _exam_of(exams, records, salt, source.site(""))
+    unlisted = {exam.id for exam in exams[len(tables) :]}
+    without = sum(exam in unlisted for exam in exam_of.values()) if tables else 0
+    if records and without == len(records):
+        raise InputError(
+            f"none of the {without} series belongs to an exam of the source's tables: correct their patients,"
+            " studies or years"
+        )
     strata = patient_strata(
         {exam.patient for exam in exams}, [exam.record for exam in exams], source.test_only
     )
@@ -257,6 +286,7 @@ def write_tables(
             **record,
             "exam": exam_of[record["series"]],
             "source": source.name,
+            "site": site.get(record["patient"], source.site("")),
             "split": splits[record["patient"]],
             "preferred": preferred.get(exam_of[record["series"]]) == record["series"],
         }
@@ -287,31 +317,37 @@ def write_tables(
         "rejected": dict(rejected),
         "exams": len(exams),
         "patients": len(splits),
+        "series_without_exam": without,
+        "studies_of_other_patients": others,
+        "unlinked": counts_of_links(source.links(), config.max_unlinked),
         "labels": {task: {split: per_task[task, split] for split in SPLITS} for task in SCREENING},
     }, leaks
 
 
-def _exams(
-    source: Source, records: list[Record], salt: Salt, leaks: Leaks
-) -> tuple[list[Exam], dict[str, str]]:
-    """Return every exam of the tables or with a series, and the exam of each series.
+def _exam(source: Source, listed: ExamRecord, salt: Salt) -> Exam:
+    """Return an exam of the tables, with hashes in place of its patient and study."""
+    patient = salt.hashed("patient", listed.patient_id)
+    study = salt.hashed("study", listed.study_uid) if listed.study_uid else None
+    name = salt.hashed("exam", f"{patient} {listed.timepoint}")
+    site = source.site(listed.patient_id)
+    return Exam(name, site, replace(listed, patient_id=patient, study_uid=study))
+
+
+def _leaks(listed: list[ExamRecord], salt: Salt) -> Leaks:
+    """Remember what the tables call patients and studies as what must not be leaked."""
+    leaks = Leaks(salt)
+    studies = {exam.study_uid for exam in listed if exam.study_uid}
+    leaks.add_table("the patients of its tables", in_tables({exam.patient_id for exam in listed}, salt))
+    leaks.add_table("the studies of its tables", in_tables(studies, salt))
+    return leaks
+
+
+def _exam_of(exams: list[Exam], records: list[Record], salt: Salt, site: str) -> dict[str, str]:
+    """Return the exam of each series, and add those that the tables do not list.
 
     A series belongs to the exam of its study, or else of its patient and screening year; where tables know
-    of neither, its study is an exam of its own, without labels. What the tables call patients and studies
-    is remembered as what must not be leaked.
+    of neither, its study is an exam of its own at `site`, without labels.
     """
-    exams = []
-    in_source = source.exams()
-    for listed in in_source:
-        patient = salt.hashed("patient", listed.patient_id)
-        study = salt.hashed("study", listed.study_uid) if listed.study_uid else None
-        site = source.site(replace(examine.NOTHING_READ, patient_id=listed.patient_id))
-        name = salt.hashed("exam", f"{patient} {listed.timepoint}")
-        exams.append(Exam(name, site, replace(listed, patient_id=patient, study_uid=study)))
-    patients = {listed.patient_id for listed in in_source}
-    studies = {listed.study_uid for listed in in_source if listed.study_uid}
-    leaks.add_table("the patients of its tables", in_tables(patients, salt))
-    leaks.add_table("the studies of its tables", in_tables(studies, salt))
     by_study = {(exam.patient, exam.record.study_uid): exam for exam in exams}
     by_year = {(exam.patient, exam.record.timepoint): exam for exam in exams}
     exam_of = {}
@@ -320,11 +356,11 @@ def _exams(
         exam = by_study.get((patient, study)) or by_year.get((patient, timepoint))
         if exam is None:
             unlisted = ExamRecord(patient_id=patient, timepoint=timepoint, study_uid=study)
-            exam = Exam(salt.hashed("exam", f"{patient} {study}"), record["site"], unlisted)
+            exam = Exam(salt.hashed("exam", f"{patient} {study}"), site, unlisted)
             by_study[patient, study] = exam
             exams.append(exam)
         exam_of[record["series"]] = exam.id
-    return exams, exam_of
+    return exam_of
 
 
 def _preferred(records: list[Record], exam_of: dict[str, str]) -> dict[str, str]:

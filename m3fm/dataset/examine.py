@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from m3fm.clinical.tasks import BOXES
-from m3fm.cohort.source import Source
+from m3fm.cohort.keys import normal, plain
 from m3fm.config.sections import CurateConfig
 from m3fm.core.files import file_digest, read_json, write_json
 from m3fm.ct.arrange import Geometry
@@ -77,7 +77,6 @@ def examine(
     files: Sequence[Path],
     segmentations: Sequence[Path],
     unread: Mapping[str, int],
-    source: Source,
     directory: Path,
     config: CurateConfig,
     salt: Salt,
@@ -91,7 +90,7 @@ def examine(
     if _is_done(directory, name):
         return str(read_record(directory, name)["status"])
     identifiers = Identifiers(salt)
-    site, reason, detail, boxes = "", "", "", dict[str, Box]()
+    reason, detail, boxes = "", "", dict[str, Box]()
     scan, geometry, hu = replace(NOTHING_READ, series_uid=uid), Geometry(files=len(files)), HuFigures()
     try:
         with quiet_pydicom():
@@ -99,7 +98,6 @@ def examine(
             write_json(seen_path(directory, name), identifiers.seen()._asdict())
             geometry = surveyed.geometry
             scan = replace(scan, **surveyed.first | {"series_uid": uid})
-            site = source.site(scan)
             scan = read_volume(surveyed, config.min_slices)
             hu = measure_hu(scan.voxels, surveyed.padded)
             check_hu(hu)
@@ -111,7 +109,7 @@ def examine(
     if not seen_path(directory, name).is_file():  # the survey crashed
         remember(directory, name, files, salt)
         scan = read_header(uid, files)
-    record = make_record(scan, site, salt, reason, detail, boxes, geometry, hu)
+    record = make_record(scan, salt, reason, detail, boxes, geometry, hu)
     if not reason:
         volume = directory / volume_path(name)
         write_volume(volume, scan.voxels)
@@ -137,7 +135,6 @@ def read_header(uid: str, files: Sequence[Path]) -> Series:
 
 def make_record(
     scan: Series,
-    site: str,
     salt: Salt,
     reason: str,
     detail: str,
@@ -145,16 +142,20 @@ def make_record(
     geometry: Geometry,
     hu: HuFigures,
 ) -> Record:
-    """Make the record of a series; without a patient or a study it is taken to be alone in one."""
+    """Make the record of a series; without a patient or a study it is taken to be alone in one.
+
+    It holds what the images tell, and nothing of the source's tables.
+    """
     kept = not reason
-    study = scan.study_uid or scan.series_uid
+    study = plain(scan.study_uid) or scan.series_uid
+    patient = scan.patient_id if plain(scan.patient_id) else study
     year = re.fullmatch(r"T?([0-2])", scan.timepoint.strip())
     stored = dict(zip(_STORED, (*scan.voxels.shape, *scan.voxel_size))) if kept else {}
     return {
         "series": salt.hashed("series", scan.series_uid),
         "study": salt.hashed("study", study),
-        "patient": salt.hashed("patient", scan.patient_id or study),
-        "site": site,
+        "patient": salt.hashed("patient", normal(patient)),
+        "spelled": salt.hashed("patient", patient),
         "timepoint": int(year[1]) if year else NO_TIMEPOINT,
         "status": "kept" if kept else "rejected",
         "reason": reason,

@@ -44,6 +44,7 @@ ROW_NAMES = {
     **KEYS,
     "columns": ("table", "column"),
     "identities": ("kind", "id"),
+    "links": ("table",),
     "predictions": ("task", "exam", "side", "nodule"),
 }
 """Columns that identify the faulty rows of a suite."""
@@ -66,6 +67,7 @@ def suites(series_seen: int) -> dict[str, list[Expectation]]:
         "nodules": _nodules(),
         "labels": _labels(),
         "splits": _splits(),
+        "links": _links(),
     }
 
 
@@ -210,6 +212,11 @@ def _labels() -> list[Expectation]:
 
 def _splits() -> list[Expectation]:
     return [_key("splits"), *_hashes("patient"), one_of("split", SPLITS)]
+
+
+def _links() -> list[Expectation]:
+    """Expect no more rows of the source's tables without a link than were allowed."""
+    return [_not_less("limit", "fraction")]
 
 
 def _identities() -> list[Expectation]:

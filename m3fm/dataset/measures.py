@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m3fm.clinical.tasks import BOXES, TASKS, YEARS
+from m3fm.core.artifacts import read_manifest
 from m3fm.core.errors import InputError
 from m3fm.ct.store import open_volume
 from m3fm.dataset.columns import HAZARDS, is_prefix, lengths, matrix, rises
@@ -49,8 +50,9 @@ def columns(dataset: Path) -> pd.DataFrame:
 def measured(dataset: Path) -> Tables:
     """Read the tables of a dataset whose columns are known to be right, and add the measurements.
 
-    A sixth table, `identities`, has one row for every patient, exam, series and scan (the same voxels), with
-    the number of splits and of patients that it occurs with in all tables together.
+    Two more tables: `identities` has one row for every patient, exam, series and scan (the same voxels), with
+    the number of splits and of patients that it occurs with in all tables together; `links` has what of each
+    table of the source links to nothing.
     """
     labels = pq.read_table(dataset / "labels.parquet")
     tables = {name: pd.read_parquet(dataset / f"{name}.parquet") for name in SCHEMAS if name != "labels"}
@@ -67,7 +69,15 @@ def measured(dataset: Path) -> Tables:
         "series": _series(dataset, tables["series"]),
         "nodules": _nodules(tables["nodules"]),
         "identities": identities,
+        "links": unlinked(dataset),
     }
+
+
+def unlinked(dataset: Path) -> pd.DataFrame:
+    """Return rows, fraction and limit of what links to nothing, by table of the source."""
+    counts = read_manifest(dataset)["counts"].get("unlinked", {})  # not counted before schema 3 was complete
+    rows = [{"table": table, **found} for table, found in counts.items()]
+    return pd.DataFrame(rows, columns=["table", "rows", "fraction", "limit", "empty"])
 
 
 def _identities(tables: Tables) -> pd.DataFrame:

@@ -191,6 +191,7 @@ def _warnings(dataset: Path) -> list[str]:
             f"{unfound} nodules have a slice number, and no kept series of their exam has InstanceNumbers"
             " that rise or fall evenly: they are not learned from or tested on"
         )
+    found += _unlinked(dataset)
     labels = pq.read_table(dataset / "labels.parquet", columns=["task", "split", "label"])
     rows = pd.DataFrame({name: labels[name].to_pandas() for name in ("task", "split")})
     occurring = rows.assign(label=classes(labels)).groupby(["task", "split"])["label"].nunique()
@@ -200,4 +201,24 @@ def _warnings(dataset: Path) -> list[str]:
             expected = 2 if task in HAZARDS else len(TASKS[task].answers)
             if number < expected:
                 found.append(f"{task}: {number} of {expected} answers occur in {split}")
+    return found
+
+
+def _unlinked(dataset: Path) -> list[str]:
+    """List what of the source's tables and images links to nothing, and tables without rows."""
+    found = []
+    for table in measures.unlinked(dataset).itertuples():
+        if table.rows:
+            found.append(
+                f"table {table.table}: {table.rows} rows ({table.fraction:.2%}) link to no other table"
+            )
+        if table.empty:
+            found.append(f"table {table.table} has no rows: what it would tell is unknown")
+    counts = read_manifest(dataset)["counts"]
+    for name, what in (
+        ("series_without_exam", "series belong to no exam of the tables: they have no labels"),
+        ("studies_of_other_patients", "studies are of other patients in the tables: they have no labels"),
+    ):
+        if counts.get(name):
+            found.append(f"{counts[name]} {what}")
     return found

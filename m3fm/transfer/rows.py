@@ -58,10 +58,11 @@ def find_cases(task: TaskFile, dataset: Path, salt: Salt) -> Cases:
     given = task.table
     columns = {given.label, *given.identifying, *task.clinical}
     lowered = {column: column.lower() for column in columns}
-    table = Table.read(given.file, sorted(lowered.values()))
+    identifying = {column.lower() for column in (given.patient, given.series) if column}
+    table = Table.read(given.file, sorted(lowered.values()), identifying=identifying)
     answers = {answer: number for number, answer in enumerate(task.answers)}
     labels = table.named(lowered[given.label], answers)
-    patients = [salt.hashed("patient", text) for text in table.texts(lowered[given.patient])]
+    patients = [salt.hashed("patient", text) for text in table.identifiers(lowered[given.patient])]
     sides = [""] * len(patients)
     if given.side is not None:
         found = table.named(lowered[given.side], {side: side for side in LUNGS})
@@ -92,7 +93,7 @@ def _exams(table: Table, task: TaskFile, dataset: Path, patients: list[str], sal
     if task.table.timepoint is not None:
         keys = table.integers(task.table.timepoint.lower())
     if task.table.series is not None:
-        keys = [salt.hashed("series", text) for text in table.texts(task.table.series.lower())]
+        keys = [salt.hashed("series", text) for text in table.uids(task.table.series.lower())]
     exams: dict[tuple[str, object], str] = {}
     for row in sorted(rows, key=lambda row: (row["timepoint"], row["exam"])):
         if row["status"] == "kept":

@@ -105,9 +105,9 @@ def test_rows_are_exams_by_the_mapping(write):
     assert (source.name, source.test_only) == ("site-a", True)
     first, second, blank = source.exams()
     assert [(exam.patient_id, exam.timepoint, exam.study_uid) for exam in (first, second, blank)] == [
-        ("p1", 0, "1.1"),
-        ("p1", 1, "1.2"),
-        ("p2", 0, "1.3"),
+        ("P1", 0, "1.1"),
+        ("P1", 1, "1.2"),
+        ("P2", 0, "1.3"),
     ]
     assert first.elements == {
         **{"age": 66.0, "gender": "Female", "height": pytest.approx(60.0), "smoking_status": "Former"},
@@ -137,8 +137,8 @@ def test_numbers_of_visits_and_training_are_the_mappings(write):
     exams = [{**exam, "Visit": str(visit)} for exam, visit in zip(EXAMS, (3, 1, 2))]
     source = open_source("hospital", write(mapping, exams))
     assert not source.test_only
-    assert [(exam.patient_id, exam.timepoint) for exam in source.exams()] == [("p1", 1), ("p1", 3), ("p2", 2)]
-    with pytest.raises(InputError, match="Visit: a patient has two exams with one number"):
+    assert [(exam.patient_id, exam.timepoint) for exam in source.exams()] == [("P1", 1), ("P1", 3), ("P2", 2)]
+    with pytest.raises(InputError, match=r"line 3, visit: '1' is not the only row of its mrn and visit"):
         open_source("hospital", write(mapping, [{**exam, "Visit": "1"} for exam in EXAMS])).exams()
 
 
@@ -191,8 +191,8 @@ def test_a_bad_mapping_is_refused_by_name_with_what_is_allowed(write, mapping, m
         (0, "Sex", "X", r"exams\.csv, line 2, sex: 'X' is not one of M, F"),
         (1, "Age", "old", r"exams\.csv, line 3, age: 'old' is not a number"),
         (1, "Emph", "maybe", "'maybe' is not one of present, absent"),
-        (2, "MRN", "", r"exams\.csv, row 3, MRN: empty"),
-        (1, "Accession", "A1", "Accession: identifiers that several rows have: 1;"),
+        (2, "MRN", "", r"exams\.csv, line 4, mrn: the identifier is not complete: it is empty"),
+        (1, "Accession", "A1", "line 3, accession: the identifier is not the only row of its accession"),
     ],
 )
 def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
@@ -204,7 +204,7 @@ def test_a_bad_cell_is_refused_where_it_is(write, row, column, value, message):
 
 def test_what_is_missing_is_named(write, tmp_path):
     root = write()
-    with pytest.raises(InputError, match=r"row 1, Acc: not an exam of"):
+    with pytest.raises(InputError, match=r"line 2, acc: the identifier is not in .*exams\.csv"):
         open_source("hospital", write(nodules=[{**NODULES[0], "Acc": "A9"}])).exams()
     with pytest.raises(InputError, match=r"exams\.parquet has no column .*, sex,"):
         open_source("hospital", write(changed("table", to="exams.parquet"), [{"MRN": "1"}]))
@@ -222,3 +222,84 @@ def test_columns_that_are_not_mapped_change_nothing_but_the_digest(write):
     assert again.exams() == exams
     assert again.digest() != digest
     assert not any("Doe" in str(exam) for exam in exams)
+
+
+@pytest.mark.parametrize("form", ["{}.0", "00{}", "'{}", " {} "])
+def test_nodules_are_linked_to_exams_that_are_spelled_otherwise(write, form):
+    mapping = changed("exam", to="Accession")
+    exams = [{**exam, "Accession": str(1001 + row)} for row, exam in enumerate(EXAMS)]
+    nodules = [{**nodule, "Acc": form.format(1001)} for nodule in NODULES]
+    expected = open_source("hospital", write()).exams()
+    assert open_source("hospital", write(mapping, exams, nodules)).exams() == expected
+
+
+def test_two_spellings_of_a_patient_are_refused(write):
+    exams = [{**EXAMS[0], "MRN": "P1 "}, {**EXAMS[1], "MRN": "p1"}, EXAMS[2]]
+    with pytest.raises(InputError, match=r"line 3, mrn: the identifier is not spelled as in an earlier row"):
+        open_source("hospital", write(exams=exams))
+
+
+def test_a_table_of_nodules_without_rows_is_refused(write, tmp_path):
+    root = write()
+    (tmp_path / "nodules.csv").write_text("Acc,Lobe,Type,Diameter,Image,New\n")
+    with pytest.raises(InputError, match=r"nodules\.csv has no rows: add them, or leave the table out"):
+        open_source("hospital", root).exams()
+
+
+def test_a_report_that_denies_the_nodules_of_its_exam_is_refused(write):
+    exams = [{**EXAMS[0], "Nodule": "no"}, *EXAMS[1:]]
+    with pytest.raises(InputError, match=r"line 2, nodule: 'no' is not what the table of nodules says"):
+        open_source("hospital", write(exams=exams)).exams()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("To cancer", "44000", "line 2, to cancer: '44000' is not a number from -10000 to 10000"),
+        ("Followed", "-5", "line 2, followed: '-5' is not a number from 0 to 10000"),
+        ("Followed", "inf", "line 2, followed: 'inf' is not a number"),
+        ("Age", "6600", "line 2, age: '6600' is not a number from 0 to 220"),
+        ("Report", "IV", "line 2, report: 'IV' is not a category"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_refused(write, column, value, message):
+    with pytest.raises(InputError, match=message):
+        open_source("hospital", write(exams=[{**EXAMS[0], column: value}, *EXAMS[1:]])).exams()
+
+
+def parquet(write, tmp_path, **columns):
+    """Write the exams as parquet with other columns, and read them."""
+    root = write(changed("table", to="exams.parquet"))
+    table = pd.DataFrame(EXAMS).assign(**{name: pd.Series(values) for name, values in columns.items()})
+    table.to_parquet(tmp_path / "exams.parquet")
+    return open_source("hospital", root).exams()
+
+
+def test_types_of_parquet_are_those_of_text(write, tmp_path):
+    expected = open_source("hospital", write()).exams()
+    ages = {"Age": [float(exam["Age"]) if exam["Age"] else None for exam in EXAMS]}
+    assert parquet(write, tmp_path, **ages) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"Age": [[66.0], [67.0], None]}, "row 1, age: a list is not a cell; flatten it"),
+        ({"Age": [66.0, float("inf"), None]}, "row 2, age: 'inf' is not a number"),
+        ({"Age": [66.0, -67.0, None]}, "row 2, age: '-67' is not a number from 0 to 220"),
+        ({"MRN": [1e300, 1.0, 2.0]}, r"row 1, mrn: the identifier is not complete"),
+        ({"age": [66.0, 67.0, None]}, "line 1, age: 2 columns have this name"),
+    ],
+)
+def test_cells_of_parquet_are_refused_by_row_and_column(write, tmp_path, columns, message):
+    with pytest.raises(InputError, match=message) as refusal:
+        parquet(write, tmp_path, **columns)
+    assert "exams.parquet" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_parquet_is_refused(write, tmp_path):
+    root = write(changed("table", to="exams.parquet"))
+    (tmp_path / "exams.parquet").write_text("MRN,Age\n")
+    with pytest.raises(InputError, match=r"exams\.parquet cannot be read as parquet"):
+        open_source("hospital", root)

@@ -1,7 +1,6 @@
 """MIDRC's tables: studies, elements, and the label of COVID-19 with its window of days."""
 
 import csv
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -77,10 +76,10 @@ def covid(root, **choices):
 def test_exams_are_studies_in_the_order_of_their_days(tmp_path):
     exams = open_source("midrc", write(tmp_path)).exams()
     assert [(exam.patient_id, exam.timepoint, exam.study_uid) for exam in exams] == [
-        ("c1", 0, "1.1"),
-        ("c1", 1, "1.2"),
-        ("c2", 0, "1.3"),
-        ("c2", 1, "1.4"),
+        ("C1", 0, "1.1"),
+        ("C1", 1, "1.2"),
+        ("C2", 0, "1.3"),
+        ("C2", 1, "1.4"),
     ]
     known = {"gender": "Male", "race": "black or African-American", "ethnic": "neither Hispanic nor Latino"}
     assert [exam.elements for exam in exams] == [{**known, "age": 62}, {**known, "age": 61}, {}, {}]
@@ -126,12 +125,12 @@ def test_sites_and_what_may_be_missing(tmp_path):
     source = open_source("midrc", root)
     assert not source.test_only
     assert [exam.covid19 for exam in source.exams()] == [None]
-    assert [source.site(SimpleNamespace(patient_id=case)) for case in ("c1", "c2")] == ["midrc-7", "midrc"]
+    assert [source.site(case) for case in ("C1", "C2")] == ["midrc-7", "midrc"]
 
 
 def test_series_that_would_be_kept(tmp_path):
     rows = open_source("midrc", write(tmp_path)).listing()
-    assert rows["patient"].to_pylist() == ["c1"] * 4
+    assert rows["patient"].to_pylist() == ["C1"] * 4
     assert rows["study"].to_pylist() == ["1.1"] * 4
     assert decide(rows, 64).to_pylist() == ["kept", "too_few_slices", "localizer", "not_ct"]
 
@@ -177,3 +176,50 @@ def test_a_missing_table_or_column_is_named(tmp_path):
     write(tmp_path, imaging_study=[{"submitter_id": "s1", "study_uid": "1.1"}])
     with pytest.raises(InputError, match=r"imaging_study\.tsv has no column cases\.submitter_id"):
         open_source("midrc", root)
+
+
+@pytest.mark.parametrize("form", ["{}.0", "0{}", "'{}", " {}"])
+@pytest.mark.parametrize("table", ["case", "imaging_study", "measurement"])
+def test_cases_that_a_table_spells_otherwise_are_the_same(tmp_path, table, form):
+    numbers = {"c1": "1001", "c2": "1002"}
+    column = {"case": "*submitter_id"}.get(table, "cases.submitter_id")
+
+    def numbered(rows, name, change):
+        key = "*submitter_id" if name == "case" else "cases.submitter_id"
+        return [{**row, key: change.format(numbers[row[key]])} for row in rows]
+
+    tables = {"case": CASES, "imaging_study": STUDIES, "measurement": TESTS}
+    plain = {name: numbered(rows, name, "{}") for name, rows in tables.items()}
+    expected = open_source("midrc", write(tmp_path, **plain)).exams()
+    assert plain[table][0][column] == "1001"
+    other = {**plain, table: numbered(tables[table], table, form)}
+    assert open_source("midrc", write(tmp_path, **other)).exams() == expected
+
+
+def test_tests_of_nobody_are_counted(tmp_path):
+    tests = [*TESTS, {**TESTS[0], "cases.submitter_id": "c9"}]
+    (found,) = open_source("midrc", write(tmp_path, measurement=tests)).links()
+    assert (found.table, found.rows, found.unlinked) == ("measurement", 4, (("line 5", "C9"),))
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "message"),
+    [
+        (
+            "imaging_study",
+            "days_to_study",
+            "43831",
+            r"imaging_study\.tsv, line 2, days_to_study: '43831' is not",
+        ),
+        ("imaging_study", "age_at_imaging", "-62", r"line 2, age_at_imaging: '-62' is not a number from 0"),
+        ("imaging_study", POSITIVE, "43831", "is not a list of days"),
+        ("measurement", "test_days_from_index", "inf", "'inf' is not a number"),
+        ("measurement", "test_days_from_index", "2,5", "'2,5' is not a number"),
+        ("case", "age_at_index", "610", "'610' is not a number from 0 to 220"),
+    ],
+)
+def test_a_value_that_cannot_be_right_is_refused(tmp_path, table, column, value, message):
+    rows = {"case": CASES, "imaging_study": STUDIES, "measurement": TESTS}[table]
+    root = write(tmp_path, **{table: [{**rows[0], column: value}, *rows[1:]]})
+    with pytest.raises(InputError, match=message):
+        read_all(root)

@@ -1,5 +1,3 @@
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 
@@ -248,7 +246,7 @@ def test_reports_without_abnormalities(tables, write):
 def test_sites_are_centres(tables, write):
     source = open_source("nlst", write(tables))
     patients = ("100001", "100002", "999999")
-    assert [source.site(SimpleNamespace(patient_id=pid)) for pid in patients] == ["nlst-BA", "nlst", "nlst"]
+    assert [source.site(pid) for pid in patients] == ["nlst-BA", "nlst", "nlst"]
 
 
 def test_the_digest_changes_with_tables_and_images_only(tables, write):

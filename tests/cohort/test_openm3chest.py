@@ -143,7 +143,7 @@ def test_without_a_screening_year_the_image_tells_the_exam(write):
         header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         header.save_as(root / "images" / uid, enforce_file_format=True)
     (exam,) = open_source("openm3chest", root).exams()
-    assert (exam.patient_id, exam.timepoint, exam.study_uid, exam.covid19) == ("case1", 3, "9.1", 1)
+    assert (exam.patient_id, exam.timepoint, exam.study_uid, exam.covid19) == ("CASE1", 3, "9.1", 1)
 
 
 def test_series_are_listed_once(write):
@@ -170,7 +170,10 @@ def test_series_are_listed_once(write):
             {"chest_abn_54_test": [record(1), record(0, series="1.2")]},
             "differs from another series of the exam",
         ),
-        ({"lung_cancer_risk_test": [record({"y_seq": [0] * 6})]}, "y_seq and y_mask must each be 6 times"),
+        (
+            {"lung_cancer_risk_test": [record({"y_seq": [0] * 6})]},
+            r"record 0, labels\.y_mask: Field required",
+        ),
         ({"covid19_test": [record(1, clinical_data={"disease_his": {"Gout": 1}})]}, "'Gout' matches none of"),
         ({"covid19_test": [record(1, clinical_data=[1])]}, "clinical_data: not an object"),
     ],
@@ -190,3 +193,94 @@ def test_broken_json_is_refused(write):
     (root / "labels" / "chest_abn_54_test.json").write_text("[1,")
     with pytest.raises(InputError, match="cannot be read as JSON"):
         exams_of(root)
+
+
+@pytest.mark.parametrize("pid", ["100001", 100001.0, "100001.0", " 0100001", "'100001"])
+def test_patients_that_a_file_spells_otherwise_are_the_same(write, pid):
+    expected = exams_of(write(chest_abn_54_trainval=[record(1)], chest_abn_58_trainval=[record(0)]))
+    found = exams_of(write(chest_abn_54_trainval=[record(1)], chest_abn_58_trainval=[record(0, pid=pid)]))
+    assert found == expected
+
+
+@pytest.mark.parametrize("path", ["data\\100001\\T1\\1.1", "data/100001/t1/1.1", "data/100001/T1"])
+def test_the_year_is_found_in_paths_of_any_system(write, path):
+    assert exams_of(write(covid19_test=[record(1, data_path=path)])).keys() == {("100001", 1)}
+
+
+def test_records_of_no_exam_are_counted(write):
+    records = [record(1), record(1, series="1.9", data_path="elsewhere")]
+    source = open_source("openm3chest", write(covid19_test=records))
+    assert len(source.exams()) == 1
+    (found,) = source.links()
+    assert (found.table, found.rows, found.unlinked) == ("covid19_test", 2, (("record 1", "100001"),))
+
+
+def nodule(**more):
+    return {**RISK, "nodules": [{**RISK["nodules"][0], **more}]}
+
+
+def clinical(group, **more):
+    return {"clinical_data": {**CLINICAL, group: {**CLINICAL[group], **more}}}
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "place"),
+    [
+        *(
+            (nodule(slice=value), {}, "labels.nodules.0.slice")
+            for value in (None, "84", [84], 84.5, True, float("inf"), float("nan"), -7, 99999)
+        ),
+        *((nodule(**{key: None}), {}, f"labels.nodules.0.{key}") for key in ("loc", "att", "margin")),
+        ({**RISK, "nodules": {}}, {}, "labels.nodules"),
+        ({**RISK, "nodules": [None]}, {}, "labels.nodules.0"),
+        ({**RISK, "loc_dict": {"loclup": "1"}}, {}, "labels.loc_dict.loclup"),
+        ({**RISK, "loc_dict": {"loclup": None}}, {}, "labels.loc_dict.loclup"),
+        ({**RISK, "y_seq": [0, 1, 1, 1, 1, [1]]}, {}, "labels.y_seq.5"),
+        ({**RISK, "y_seq": [0] * 5}, {}, "labels.y_seq"),
+        ({**RISK, "y_mask": [2] * 6}, {}, "labels.y_mask.0"),
+        ({**RISK, "y_mask": "111000"}, {}, "labels.y_mask"),
+        *((value, {}, "labels") for value in (None, "1", [1], 2, True, float("nan"))),
+        *(
+            (RISK, clinical("demo", age=value), "demo.age")
+            for value in ("61", [61], True, float("nan"), -61, 6100)
+        ),
+        (RISK, clinical("demo", gender="Mann"), "demo.gender"),
+        (RISK, clinical("demo", gender=1), "demo.gender"),
+        (RISK, clinical("smoking", pkyr="37,5"), "smoking.pkyr"),
+        (RISK, clinical("disease_his", COPD="40"), "disease_his.COPD"),
+        (RISK, {"data_path": ["/T0/"]}, "data_path"),
+        *((RISK, {"pids": value}, "pids") for value in (None, [100001], True, "")),
+        *((RISK, {"keys": value, "data_path": None}, "keys") for value in (None, ["1.1"])),
+    ],
+)
+def test_a_value_of_another_type_or_range_is_refused_by_record_and_place(write, labels, more, place):
+    root = write(lung_cancer_risk_trainval=[record(RISK, pid=7), {**record(labels), **more}])
+    with pytest.raises(InputError) as refusal:
+        exams_of(root)
+    message = str(refusal.value)
+    assert f"lung_cancer_risk_trainval.json, record 1, {place}:" in message
+    assert "100001" not in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "place"),
+    [
+        ({**RISK, "y_mask": [1, 1, 1, 0, 0, 0]}, {}, "labels:"),
+        ({**RISK, "loc_dict": {"locrup": 1}}, {}, "labels.loc_dict:"),
+        (RISK, clinical("demo", age=16.0), "clinical_data, age:"),
+    ],
+)
+def test_series_of_an_exam_that_contradict_each_other_are_refused(write, labels, more, place):
+    root = write(lung_cancer_risk_trainval=[record(RISK), {**record(labels, series="1.2"), **more}])
+    with pytest.raises(InputError, match="differs from another series of the exam") as refusal:
+        exams_of(root)
+    assert f"record 1, {place}" in str(refusal.value)
+
+
+def test_relatives_without_cancer_are_known(write):
+    family = {"mother have lung cancer": 0, "brother(s) have lung cancer": 1, "father have lung cancer": None}
+    more = {"clinical_data": {**CLINICAL, "fam_lc": family}}
+    elements = exams_of(write(covid19_test=[record(1, **more)]))["100001", 0].elements
+    assert (elements["family_mother"], elements["family_brother"]) == (False, True)
+    assert "family_father" not in elements

@@ -100,6 +100,30 @@ def test_kept_series_of_some_patients(tmp_path):
     assert kept_series(rows, decisions, 9) == kept_series(rows, decisions)
 
 
+@pytest.mark.parametrize("patient", ["100001.0", " 100001", "0100001"])
+def test_patients_of_the_index_are_spelled_alike(tmp_path, patient):
+    path = write_index(tmp_path / "index.parquet", {"axial": {}, "later": {"PatientID": patient}})
+    (exam,) = open_source("idc", path).exams()
+    assert exam.patient_id == "100001"
+
+
+@pytest.mark.parametrize("column", ["PatientID", "StudyInstanceUID"])
+def test_an_index_with_an_empty_identifier_is_refused(tmp_path, column):
+    path = write_index(tmp_path / "index.parquet", {"axial": {column: None}})
+    with pytest.raises(InputError, match="has an empty PatientID or StudyInstanceUID"):
+        open_source("idc", path).exams()
+
+
+def test_an_index_with_columns_of_other_types_is_refused(tmp_path):
+    path = write_index(tmp_path / "index.parquet")
+    table = pq.read_table(path)
+    counts = pa.array([["64"]] * len(table))
+    place = table.column_names.index("instanceCount")
+    pq.write_table(table.set_column(place, "instanceCount", counts), path)
+    with pytest.raises(InputError, match="has columns of other types than IDC's"):
+        open_source("idc", path).exams()
+
+
 ROWS = st.lists(
     st.fixed_dictionaries(
         {

@@ -1,17 +1,21 @@
 """A small source of exams with phantoms of chests as DICOM, and tables as plain records."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pydicom
+import pytest
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from m3fm.clinical.records import ExamRecord, Nodule, Risk
+from m3fm.cohort.keys import Link
 from m3fm.cohort.source import listing_digest
 from m3fm.core.files import files_below
+from m3fm.dataset import examine
 
 PATIENTS = 4
 
@@ -147,22 +151,22 @@ def records(patients: int) -> list[ExamRecord]:
 
 @dataclass
 class Chests:
-    """A source of `patients` patients below `root`; `faulty` fails in two ways at the strangers' series."""
+    """A source of `patients` patients below `root`; of a table's 100 rows, `orphans` link to nothing."""
 
     root: Path
     patients: int
-    faulty: bool = False
     backwards: bool = False
+    orphans: int = 0
     name: str = "chests"
     test_only: bool = False
     simulated: bool = True
 
-    def site(self, series) -> str:
-        if self.faulty and series.patient_id == STRANGERS[0]:
-            raise ZeroDivisionError(f"by patient {series.patient_id}")
-        if self.faulty and series.patient_id == STRANGERS[1]:
-            os._exit(1)
-        return f"site-{int(series.patient_id) % 2}"
+    def site(self, patient) -> str:
+        return f"site-{int(patient) % 2}" if patient else self.name
+
+    def links(self) -> list[Link]:
+        unlinked = tuple((f"line {row + 2}", str(100900 + row)) for row in range(self.orphans))
+        return [Link("findings", self.root / "findings.csv", "exams", 100, unlinked)]
 
     def exams(self) -> list[ExamRecord]:
         found = records(self.patients)
@@ -174,3 +178,18 @@ class Chests:
 
     def digest(self) -> str:
         return listing_digest(self.root, sorted(self.image_paths()), [str(self.patients)])
+
+
+def examine_with_faults(name: str, uid: str, files: Sequence[Path], *more: object) -> str:
+    """Examine a series as curation does, but raise at the one stranger's and die at the other's."""
+    patient = files[0].parent.name
+
+    def fail(*args: object) -> None:
+        if patient == STRANGERS[1]:
+            os._exit(1)
+        raise ZeroDivisionError(f"by patient {patient}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        if patient in STRANGERS:
+            patch.setattr(examine, "measure_hu", fail)
+        return examine.examine(name, uid, files, *more)

@@ -189,8 +189,9 @@ def test_killed_in_its_last_steps_examines_nothing_again(
     assert [path.name for path in tmp_path.iterdir()] == ["dataset"]
 
 
-def test_a_crash_rejects_one_series_and_not_the_run(images, tmp_path, curated, capfd, cluster):
-    curate(chests.Chests(images, PATIENTS, faulty=True), tmp_path / "dataset", CurateConfig(), workers=2)
+def test_a_crash_rejects_one_series_and_not_the_run(images, tmp_path, curated, capfd, cluster, monkeypatch):
+    monkeypatch.setattr("m3fm.dataset.examine.examine", chests.examine_with_faults)
+    curate(chests.Chests(images, PATIENTS), tmp_path / "dataset", CurateConfig(), workers=2)
     series, usual = table(tmp_path / "dataset", "series"), table(curated, "series")
     crashed = series[series["reason"] == "crashed"]
     details = sorted(crashed["detail"])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from m3fm.clinical.elements import ELEMENTS
 from m3fm.clinical.tasks import SCREENING, TASKS
 from m3fm.core.artifacts import Reference, check_files, read_manifest
 from m3fm.core.errors import InputError
+from m3fm.core.files import write_json
 from m3fm.dataset import measures
 from m3fm.dataset.expectations import KEPT_LIMITS, column_suite, suites
 from m3fm.dataset.tables import MEASURED, SCHEMAS
@@ -31,12 +33,16 @@ def tables(curated) -> Tables:
 def broken(curated, tmp_path):
     """Write a copy of the dataset in which some tables are other ones."""
 
-    def write(**changed: pd.DataFrame) -> Path:
+    def write(**changed: Any) -> Path:
         dataset = tmp_path / "dataset"
         dataset.mkdir()
         for path in curated.glob("*.*"):
             shutil.copy(path, dataset)
         (dataset / "volumes").symlink_to(curated / "volumes")
+        if links := changed.pop("links", None):
+            manifest = read_manifest(dataset)
+            manifest["counts"]["unlinked"] = links
+            write_json(dataset / "dataset.json", manifest)
         for name, rows in changed.items():
             table = pa.Table.from_pandas(rows, SCHEMAS[name], preserve_index=False)
             pq.write_table(table, dataset / f"{name}.parquet")
@@ -305,6 +311,11 @@ CORRUPTIONS = [
     ("splits", repeat("splits"), {f"{UNIQUE} patient"}),
     ("splits", put("splits", "patient", "100200"), {wrong_hash("patient")}),
     ("splits", put("splits", "split", "spare"), {f"{IN_SET} split"}),
+    (
+        "links",
+        lambda t: {"links": {"ctab": {"rows": 3, "fraction": 0.03, "limit": 0.01, "empty": False}}},
+        {f"{NOT_LESS} limit fraction"},
+    ),
     ("identities", put("series", "split", other_split), {f"{IN_SET} splits"}),
     ("identities", put("labels", "split", other_split), {f"{IN_SET} splits"}),
     ("identities", scan_again_in_another_split, {f"{IN_SET} splits"}),
@@ -407,3 +418,21 @@ def test_missing_table_is_refused(broken, tmp_path):
     (dataset / "labels.parquet").unlink()
     with pytest.raises(InputError, match=r"labels\.parquet is missing or damaged"):
         validate(dataset, tmp_path / "validation")
+
+
+def test_what_links_to_nothing_is_a_warning_below_the_limit(broken, tmp_path):
+    few = {"rows": 3, "fraction": 0.002, "limit": 0.01, "empty": False}
+    none = {"rows": 0, "fraction": 0.0, "limit": 0.01, "empty": True}
+    validate(broken(links={"ctab": few, "covid": none}), tmp_path / "validation")
+    warned = read_manifest(tmp_path / "validation")["warnings"]
+    assert "table ctab: 3 rows (0.20%) link to no other table" in warned
+    assert "table covid has no rows: what it would tell is unknown" in warned
+    assert "2 series belong to no exam of the tables: they have no labels" in warned
+
+
+def test_a_dataset_of_a_source_without_tables_passes(broken, tmp_path):
+    dataset = broken()
+    manifest = read_manifest(dataset)
+    manifest["counts"]["unlinked"] = {}
+    write_json(dataset / "dataset.json", manifest)
+    validate(dataset, tmp_path / "validation")
