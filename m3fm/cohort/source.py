@@ -95,8 +95,8 @@ def images_below(folder: Path) -> Iterator[Path]:
 
 def images_digest(images: Iterable[Path]) -> str:
     """Return the SHA-256 of the images' paths, sizes and times of change, in any order."""
-    stats = ((path.as_posix(), path.stat()) for path in images)
-    return text_digest("\n".join(sorted(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats)))
+    lines = (f"{path.as_posix()} {_size(path)} {_stat(path).st_mtime_ns}" for path in images)
+    return text_digest("\n".join(sorted(lines)))
 
 
 def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] = ()) -> str:
@@ -110,6 +110,10 @@ def listing_digest(root: Path, images: Iterable[Path], contents: Iterable[str] =
 
 
 def _size(path: Path) -> str:
-    if os.access(path, os.R_OK, effective_ids=True):
-        return str(path.stat().st_size)
-    return f"{path.lstat().st_size} not readable"
+    size = str(_stat(path).st_size)
+    return size if os.access(path, os.R_OK, effective_ids=True) else f"{size} not readable"
+
+
+def _stat(path: Path) -> os.stat_result:
+    """Return the state of the file that a path leads to, or of a link that leads nowhere."""
+    return path.stat() if path.exists() else path.lstat()

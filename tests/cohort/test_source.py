@@ -3,7 +3,7 @@ import pytest
 
 from m3fm.cohort.dicom_folder import SECONDARY_CAPTURE
 from m3fm.cohort.selection import KEPT, decide
-from m3fm.cohort.source import KINDS, open_source
+from m3fm.cohort.source import KINDS, images_digest, listing_digest, open_source
 from m3fm.core.errors import InputError
 from m3fm.core.files import files_below
 from m3fm.ct.headers import CT_IMAGE
@@ -71,3 +71,13 @@ def test_files_below_a_folder_are_found_in_a_fixed_order(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [path.name for path in files_below(tmp_path)] == ["z", "c", "a", "b"]
+
+
+def test_a_digest_of_images_has_links_that_lead_nowhere(tmp_path):
+    (tmp_path / "image").write_bytes(b"1")
+    (tmp_path / "link").symlink_to(tmp_path / "later")
+    before = images_digest(files_below(tmp_path)), listing_digest(tmp_path, files_below(tmp_path))
+    (tmp_path / "later").write_bytes(b"2")
+    after = images_digest(files_below(tmp_path)), listing_digest(tmp_path, files_below(tmp_path))
+    assert before[0] != after[0]
+    assert before[1] != after[1]
