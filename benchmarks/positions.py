@@ -20,6 +20,7 @@ from sklearn.model_selection import GroupKFold
 
 from m3fm.clinical.tasks import TASKS
 from m3fm.config.presets import preset
+from m3fm.dataset.columns import HAZARDS
 from m3fm.dataset.mqa import Mqa
 from m3fm.dataset.tables import SPLITS
 
@@ -61,7 +62,7 @@ def leaks(dataset: Path, tasks: list[str], prepare: Callable[[Mqa], None] = lamb
     found = []
     for task in tasks:
         places, answers, patients = _rows(mqa, task)
-        names = TASKS[task].answers or ("", "event")
+        names = ("none", "event") if task in HAZARDS else TASKS[task].answers
         for answer in range(1, len(names)) if len(names) == 2 else range(len(names)):
             positive = answers == answer
             if min(len(set(patients[positive])), len(set(patients[~positive]))) >= 2 * FOLDS:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from m3fm.cohort.source import open_source
 from m3fm.config.sections import CurateConfig
 from m3fm.ct import dicom
 from m3fm.ct.geometry import Rejected
@@ -116,8 +115,7 @@ def test_the_record_of_each_in_a_dataset(files, tmp_path, name):
     (tmp_path / WORK / "seen").mkdir(parents=True)
     (tmp_path / "volumes").mkdir()
     chosen = files(name)
-    source = open_source("dicom", chosen[0].parent)
-    status = examine("x", "1.2.3", chosen, (), {}, source, tmp_path, CurateConfig(), Salt("m3fm"))
+    status = examine("x", "1.2.3", chosen, (), {}, tmp_path, CurateConfig(), Salt("m3fm"))
     record = read_record(tmp_path, "x")
     found = [record[column] for column in ("status", "reason", "slices", "gaps", "duplicates", "copies")]
     assert (
