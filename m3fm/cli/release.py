@@ -47,7 +47,7 @@ def evaluate(
     enter_state()
     from m3fm.evaluation.measure import measure
 
-    measure(checkpoint, dataset, split.value, out, run.evaluate)
+    measure(checkpoint, dataset, out, run.evaluate, split.value)
     results(out, as_json)
 
 

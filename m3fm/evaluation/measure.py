@@ -11,12 +11,7 @@ from m3fm.evaluation.evaluate import evaluate
 from m3fm.evaluation.predict import predict
 
 
-def measure_test_patients(checkpoint: Path, dataset: Path, out: Path, config: EvaluateConfig) -> None:
-    """Write the evaluation of a checkpoint on the test patients of a dataset to `out`."""
-    measure(checkpoint, dataset, "test", out, config)
-
-
-def measure(checkpoint: Path, dataset: Path, split: str, out: Path, config: EvaluateConfig) -> None:
+def measure(checkpoint: Path, dataset: Path, out: Path, config: EvaluateConfig, split: str = "test") -> None:
     """Write the evaluation of a checkpoint on one split of a dataset to `out`."""
     with tracked("predicted tasks", len(TASKS)) as advance:
 

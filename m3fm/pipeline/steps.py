@@ -254,9 +254,9 @@ def evaluate(dataset: str, checkpoint: str, config: str, state: str, report: str
     path, model, run = _resolve(dataset), _resolve(checkpoint), _configured(config)
 
     def make(out: Path) -> None:
-        from m3fm.evaluation.measure import measure_test_patients
+        from m3fm.evaluation.measure import measure
 
-        measure_test_patients(model, path, out, run.evaluate)
+        measure(model, path, out, run.evaluate)
 
     inputs = {"dataset": _digest(dataset), "checkpoint": _digest(checkpoint)}
     reference = _made(EVALUATE, state, EVALUATE.depends_on(run, **inputs), make)
